@@ -1,0 +1,1 @@
+"""What runs on every host: HTTP, local state, and the way to the servers."""

@@ -1,0 +1,1 @@
+"""The replicated state: the same on every server; no clock, no chance, no sockets."""

@@ -1,0 +1,1 @@
+"""What a user imports or types: the client library and the `mesh` command."""

@@ -1,0 +1,1 @@
+"""The consensus group: Raft, the leader's duties, and the RPC endpoints."""

@@ -1,0 +1,142 @@
+"""Servers, members and what they tell one another before and besides Raft.
+
+Source: servers specification, sections 1, 3, 9 and 10; HTTP API, sections 1, 11 and 13.
+"""
+
+from enum import IntEnum
+
+from base.codec import Record
+from structs.query import QueryMeta, QueryOptions, WriteOptions
+
+
+class Peer(Record):
+    """A server in a Raft configuration. `server_id` is the UUID of its data directory."""
+
+    server_id: str
+    name: str
+    address: str
+    """host:port of the server's RPC port."""
+
+
+class MemberStatus(IntEnum):
+    """Numbers as `/v1/agent/members` prints them."""
+
+    NONE = 0
+    ALIVE = 1
+    LEAVING = 2
+    LEFT = 3
+    FAILED = 4
+
+
+class Member(Record):
+    """One agent or server as the others know it. `tags` has at least role, id, dc, build, vsn."""
+
+    name: str
+    address: str
+    port: int
+    tags: dict[str, str]
+    status: MemberStatus = MemberStatus.ALIVE
+
+
+class Empty(Record):
+    """A request or reply with nothing in it."""
+
+
+class LeaderReply(Record):
+    """`address` is "" where no leader is known."""
+
+    address: str
+
+
+class PeersReply(Record):
+    """RPC addresses of the Raft configuration; empty before bootstrap."""
+
+    addresses: list[str]
+
+
+class MembersReply(Record):
+    """Everyone this server knows of."""
+
+    members: list[Member]
+
+
+class RaftServer(Record):
+    """One row of the Raft configuration as an operator sees it."""
+
+    peer: Peer
+    leader: bool
+    voter: bool
+    last_index: int
+    """Log position as the answering leader knows it; 0 where unknown."""
+    protocol: str = "3"
+
+
+class RaftConfigurationRequest(Record):
+    """RPC Operator.RaftGetConfiguration."""
+
+    options: QueryOptions = QueryOptions()
+
+
+class RaftConfigurationReply(Record):
+    """The configuration in force and the log index that made it so."""
+
+    servers: list[RaftServer]
+    index: int
+
+
+class RemovePeerRequest(Record):
+    """RPC Operator.RaftRemovePeer: exactly one of the two is set."""
+
+    server_id: str = ""
+    address: str = ""
+    options: WriteOptions = WriteOptions()
+
+
+class TransferLeaderRequest(Record):
+    """RPC Operator.RaftTransferLeader: "" picks the most caught-up follower."""
+
+    server_id: str = ""
+    options: WriteOptions = WriteOptions()
+
+
+class HelloRequest(Record):
+    """RPC Cluster.Hello: who I am and whom I know; the answer says the same of the other side.
+
+    `view` is the sorted server ids this server would bootstrap with, once it sees as many as it expects;
+    `pinned` says that it has promised, durably, to bootstrap with no other set.
+    """
+
+    member: Member
+    server_id: str
+    datacenter: str
+    is_server: bool
+    expect: int = 0
+    bootstrapped: bool = False
+    view: list[str] = []
+    pinned: bool = False
+    known: list[Member] = []
+    leaving: bool = False
+
+
+class HelloReply(Record):
+    """The other side of Cluster.Hello."""
+
+    me: HelloRequest
+    members: list[Member]
+    leader: Peer | None
+    servers: list[Peer]
+    """The Raft configuration; empty before bootstrap."""
+
+
+class DigestReply(Record):
+    """The digest of the state machine at `index`; (0, "") where it isn't known any more."""
+
+    index: int
+    digest: str
+    meta: QueryMeta = QueryMeta()
+
+
+class DigestRequest(Record):
+    """RPC Status.Digest: at `index`, or at what is applied now if 0."""
+
+    index: int = 0

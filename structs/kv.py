@@ -1,0 +1,112 @@
+"""Keys, values, flags and lock fields: entries, requests and the logged command.
+
+Source: state store specification, sections 3, 4 and 6; HTTP API, sections 4 and 5.
+"""
+
+from enum import StrEnum
+
+from base.codec import Record
+from structs.query import QueryMeta, QueryOptions, WriteOptions
+
+KIB = 1024
+VALUE_BYTES_MAX = 512 * KIB
+"""One value. It is one log entry, and must be written, synced and sent well inside a heartbeat."""
+KEY_BYTES_MAX = 8 * KIB
+"""One key, in UTF-8. Far above what real paths need; an HTTP head has 16 KiB."""
+
+
+class KVEntry(Record):
+    """One stored key. Indexes are Raft indexes as clients see them."""
+
+    key: str
+    value: bytes = b""
+    flags: int = 0
+    session: str = ""
+    lock_index: int = 0
+    create_index: int = 0
+    modify_index: int = 0
+
+
+class KVVerb(StrEnum):
+    """What a KV write or a KV operation of a transaction does."""
+
+    SET = "set"
+    CAS = "cas"
+    DELETE = "delete"
+    DELETE_CAS = "delete-cas"
+    DELETE_TREE = "delete-tree"
+    LOCK = "lock"
+    UNLOCK = "unlock"
+    GET = "get"
+    GET_OR_EMPTY = "get-or-empty"
+    GET_TREE = "get-tree"
+    CHECK_SESSION = "check-session"
+    CHECK_INDEX = "check-index"
+    CHECK_NOT_EXISTS = "check-not-exists"
+
+
+class KVCommand(Record):
+    """Logged: one KV write. Verbs are SET, CAS, DELETE, DELETE_CAS, DELETE_TREE (LOCK and UNLOCK with sessions)."""
+
+    verb: KVVerb
+    key: str
+    value: bytes = b""
+    flags: int = 0
+    cas_index: int = 0
+    session: str = ""
+
+
+class KVApplyRequest(Record):
+    """RPC KVS.Apply: asks for one KV write."""
+
+    command: KVCommand
+    options: WriteOptions = WriteOptions()
+
+
+class KVApplyReply(Record):
+    """`ok` is what HTTP prints: false only where a compare-and-set, lock or unlock did not match."""
+
+    ok: bool
+
+
+class KVGetRequest(Record):
+    """RPC KVS.Get: one key."""
+
+    key: str
+    options: QueryOptions = QueryOptions()
+
+
+class KVGetReply(Record):
+    """`entry` is None where the key does not exist."""
+
+    entry: KVEntry | None
+    meta: QueryMeta
+
+
+class KVListRequest(Record):
+    """RPC KVS.List: every entry whose key starts with `prefix`."""
+
+    prefix: str
+    options: QueryOptions = QueryOptions()
+
+
+class KVListReply(Record):
+    """Entries in byte order of their keys."""
+
+    entries: list[KVEntry]
+    meta: QueryMeta
+
+
+class KVKeysRequest(Record):
+    """RPC KVS.ListKeys: keys under `prefix`, folded at `separator` (None: not folded)."""
+
+    prefix: str
+    separator: str | None = None
+    options: QueryOptions = QueryOptions()
+
+
+class KVKeysReply(Record):
+    """Keys, or folded prefixes, in byte order."""
+
+    keys: list[str]
+    meta: QueryMeta
