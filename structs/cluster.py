@@ -9,7 +9,7 @@ from base.codec import Record
 from structs.query import QueryMeta, QueryOptions, WriteOptions
 
 
-class Peer(Record):
+class Peer(Record, frozen=True, kw_only=True):
     """A server in a Raft configuration. `server_id` is the UUID of its data directory."""
 
     server_id: str
@@ -28,7 +28,7 @@ class MemberStatus(IntEnum):
     FAILED = 4
 
 
-class Member(Record):
+class Member(Record, frozen=True, kw_only=True):
     """One agent or server as the others know it. `tags` has at least role, id, dc, build, vsn."""
 
     name: str
@@ -38,29 +38,29 @@ class Member(Record):
     status: MemberStatus = MemberStatus.ALIVE
 
 
-class Empty(Record):
+class Empty(Record, frozen=True, kw_only=True):
     """A request or reply with nothing in it."""
 
 
-class LeaderReply(Record):
+class LeaderReply(Record, frozen=True, kw_only=True):
     """`address` is "" where no leader is known."""
 
     address: str
 
 
-class PeersReply(Record):
+class PeersReply(Record, frozen=True, kw_only=True):
     """RPC addresses of the Raft configuration; empty before bootstrap."""
 
     addresses: list[str]
 
 
-class MembersReply(Record):
+class MembersReply(Record, frozen=True, kw_only=True):
     """Everyone this server knows of."""
 
     members: list[Member]
 
 
-class RaftServer(Record):
+class RaftServer(Record, frozen=True, kw_only=True):
     """One row of the Raft configuration as an operator sees it."""
 
     peer: Peer
@@ -71,20 +71,20 @@ class RaftServer(Record):
     protocol: str = "3"
 
 
-class RaftConfigurationRequest(Record):
+class RaftConfigurationRequest(Record, frozen=True, kw_only=True):
     """RPC Operator.RaftGetConfiguration."""
 
     options: QueryOptions = QueryOptions()
 
 
-class RaftConfigurationReply(Record):
+class RaftConfigurationReply(Record, frozen=True, kw_only=True):
     """The configuration in force and the log index that made it so."""
 
     servers: list[RaftServer]
     index: int
 
 
-class RemovePeerRequest(Record):
+class RemovePeerRequest(Record, frozen=True, kw_only=True):
     """RPC Operator.RaftRemovePeer: exactly one of the two is set."""
 
     server_id: str = ""
@@ -92,14 +92,14 @@ class RemovePeerRequest(Record):
     options: WriteOptions = WriteOptions()
 
 
-class TransferLeaderRequest(Record):
+class TransferLeaderRequest(Record, frozen=True, kw_only=True):
     """RPC Operator.RaftTransferLeader: "" picks the most caught-up follower."""
 
     server_id: str = ""
     options: WriteOptions = WriteOptions()
 
 
-class HelloRequest(Record):
+class HelloRequest(Record, frozen=True, kw_only=True):
     """RPC Cluster.Hello: who I am and whom I know; the answer says the same of the other side.
 
     `view` is the sorted server ids this server would bootstrap with, once it sees as many as it expects;
@@ -118,7 +118,7 @@ class HelloRequest(Record):
     leaving: bool = False
 
 
-class HelloReply(Record):
+class HelloReply(Record, frozen=True, kw_only=True):
     """The other side of Cluster.Hello."""
 
     me: HelloRequest
@@ -128,7 +128,7 @@ class HelloReply(Record):
     """The Raft configuration; empty before bootstrap."""
 
 
-class DigestReply(Record):
+class DigestReply(Record, frozen=True, kw_only=True):
     """The digest of the state machine at `index`; (0, "") where it isn't known any more."""
 
     index: int
@@ -136,7 +136,7 @@ class DigestReply(Record):
     meta: QueryMeta = QueryMeta()
 
 
-class DigestRequest(Record):
+class DigestRequest(Record, frozen=True, kw_only=True):
     """RPC Status.Digest: at `index`, or at what is applied now if 0."""
 
     index: int = 0

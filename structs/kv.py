@@ -15,7 +15,7 @@ KEY_BYTES_MAX = 8 * KIB
 """One key, in UTF-8. Far above what real paths need; an HTTP head has 16 KiB."""
 
 
-class KVEntry(Record):
+class KVEntry(Record, frozen=True, kw_only=True):
     """One stored key. Indexes are Raft indexes as clients see them."""
 
     key: str
@@ -45,7 +45,7 @@ class KVVerb(StrEnum):
     CHECK_NOT_EXISTS = "check-not-exists"
 
 
-class KVCommand(Record):
+class KVCommand(Record, frozen=True, kw_only=True):
     """Logged: one KV write. Verbs are SET, CAS, DELETE, DELETE_CAS, DELETE_TREE (LOCK and UNLOCK with sessions)."""
 
     verb: KVVerb
@@ -56,48 +56,48 @@ class KVCommand(Record):
     session: str = ""
 
 
-class KVApplyRequest(Record):
+class KVApplyRequest(Record, frozen=True, kw_only=True):
     """RPC KVS.Apply: asks for one KV write."""
 
     command: KVCommand
     options: WriteOptions = WriteOptions()
 
 
-class KVApplyReply(Record):
+class KVApplyReply(Record, frozen=True, kw_only=True):
     """`ok` is what HTTP prints: false only where a compare-and-set, lock or unlock did not match."""
 
     ok: bool
 
 
-class KVGetRequest(Record):
+class KVGetRequest(Record, frozen=True, kw_only=True):
     """RPC KVS.Get: one key."""
 
     key: str
     options: QueryOptions = QueryOptions()
 
 
-class KVGetReply(Record):
+class KVGetReply(Record, frozen=True, kw_only=True):
     """`entry` is None where the key does not exist."""
 
     entry: KVEntry | None
     meta: QueryMeta
 
 
-class KVListRequest(Record):
+class KVListRequest(Record, frozen=True, kw_only=True):
     """RPC KVS.List: every entry whose key starts with `prefix`."""
 
     prefix: str
     options: QueryOptions = QueryOptions()
 
 
-class KVListReply(Record):
+class KVListReply(Record, frozen=True, kw_only=True):
     """Entries in byte order of their keys."""
 
     entries: list[KVEntry]
     meta: QueryMeta
 
 
-class KVKeysRequest(Record):
+class KVKeysRequest(Record, frozen=True, kw_only=True):
     """RPC KVS.ListKeys: keys under `prefix`, folded at `separator` (None: not folded)."""
 
     prefix: str
@@ -105,7 +105,7 @@ class KVKeysRequest(Record):
     options: QueryOptions = QueryOptions()
 
 
-class KVKeysReply(Record):
+class KVKeysReply(Record, frozen=True, kw_only=True):
     """Keys, or folded prefixes, in byte order."""
 
     keys: list[str]

@@ -16,7 +16,7 @@ class Consistency(StrEnum):
     STALE = "stale"
 
 
-class QueryOptions(Record):
+class QueryOptions(Record, frozen=True, kw_only=True):
     """How a read wants to be answered."""
 
     consistency: Consistency = Consistency.DEFAULT
@@ -29,7 +29,7 @@ class QueryOptions(Record):
     """Empty: the datacenter of the agent that was asked."""
 
 
-class QueryMeta(Record):
+class QueryMeta(Record, frozen=True, kw_only=True):
     """What is known about an answer to a read."""
 
     index: int = 0
@@ -40,7 +40,7 @@ class QueryMeta(Record):
     """What was really used."""
 
 
-class WriteOptions(Record):
+class WriteOptions(Record, frozen=True, kw_only=True):
     """What every write carries."""
 
     token: str = ""

@@ -7,7 +7,7 @@ from structs.query import QueryMeta, QueryOptions
 OPERATIONS_MAX = 128
 
 
-class TxnOp(Record):
+class TxnOp(Record, frozen=True, kw_only=True):
     """One KV operation of a transaction. `verb` is text so that an unknown one is an error of the operation."""
 
     verb: KVVerb | str
@@ -18,41 +18,41 @@ class TxnOp(Record):
     session: str = ""
 
 
-class TxnCommand(Record):
+class TxnCommand(Record, frozen=True, kw_only=True):
     """Logged: operations in order, all or nothing."""
 
     operations: list[TxnOp]
 
 
-class TxnError(Record):
+class TxnError(Record, frozen=True, kw_only=True):
     """Why operation number `position` (0-based) refused."""
 
     position: int
     what: str
 
 
-class TxnResult(Record):
+class TxnResult(Record, frozen=True, kw_only=True):
     """One entry per operation that has one; `with_value` says whether the client is shown the value."""
 
     entry: KVEntry
     with_value: bool = False
 
 
-class TxnOutcome(Record):
+class TxnOutcome(Record, frozen=True, kw_only=True):
     """Either `errors` is empty and `results` holds, or nothing was changed."""
 
     results: list[TxnResult] = []
     errors: list[TxnError] = []
 
 
-class TxnRequest(Record):
+class TxnRequest(Record, frozen=True, kw_only=True):
     """RPC Txn.Apply (writes) and Txn.Read (reads only)."""
 
     operations: list[TxnOp]
     options: QueryOptions = QueryOptions()
 
 
-class TxnReply(Record):
+class TxnReply(Record, frozen=True, kw_only=True):
     """`meta` counts for reads only."""
 
     outcome: TxnOutcome
