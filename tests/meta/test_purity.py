@@ -9,18 +9,6 @@ from tests.meta.sources import ROOMS, Module, imports_of, is_within, modules_of
 FORBIDDEN_MODULES = frozenset(
     {"trio", "asyncio", "time", "socket", "select", "random", "secrets", "uuid", "ssl", "threading", "os"}
 )
-    "trio",
-    "time",
-    "socket",
-    "random",
-    "ssl",
-    "threading",
-    "os",
-    "asyncio",
-    "secrets",
-    "uuid",
-    "select",
-)
 FORBIDDEN_CALLS = ("open", "input", "hash", "id", "eval", "exec")
 FORBIDDEN_METHODS = {("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
 TYPES_ONLY = {"random.Random"}
