@@ -1,0 +1,36 @@
+"""Saving and restoring the whole state as one archive. Source: HTTP API, section 12; raft and servers, section 9.
+
+Both RPCs are streams (`agent/delegate.py`). Save: the first chunk is an encoded `SnapshotSaveReply`, every further one
+is the next piece of the archive, b"" ends it. Restore: the caller sends the archive in pieces, calls `finish()`, and
+then receives one chunk, an encoded `SnapshotRestoreReply`, once the state is replaced; errors are raised by either side.
+"""
+
+from base.codec import Record
+from structs.query import QueryMeta, QueryOptions, WriteOptions
+
+ARCHIVE_CHUNK_BYTES = 256 * 1024
+"""Pieces in which an archive travels: large enough to be cheap, small enough to interleave with other calls."""
+
+
+class SnapshotSaveRequest(Record, frozen=True, kw_only=True):
+    """RPC Snapshot.Save. `options` decide which server may answer, as for any read."""
+
+    options: QueryOptions = QueryOptions()
+
+
+class SnapshotSaveReply(Record, frozen=True, kw_only=True):
+    """`meta.index` is the index of the state in the archive."""
+
+    meta: QueryMeta
+
+
+class SnapshotRestoreRequest(Record, frozen=True, kw_only=True):
+    """RPC Snapshot.Restore: always answered by the leader."""
+
+    options: WriteOptions = WriteOptions()
+
+
+class SnapshotRestoreReply(Record, frozen=True, kw_only=True):
+    """`index` is the index at which the restored state became visible."""
+
+    index: int
