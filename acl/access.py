@@ -1,0 +1,59 @@
+"""Sans-IO: what an RPC method or a route needs, as one named value in its registry.
+
+There is no default need on purpose: whoever adds a method has to say who may call it.
+"""
+
+from enum import StrEnum
+
+from base.codec import Record
+
+
+class Need(StrEnum):
+    """The kind of right. Tokens are checked against these; SERVER is checked against the certificate."""
+
+    NOBODY = "none"
+    """Answered to anybody who can reach the port, e.g. who the leader is."""
+    KEY_READ = "key:read"
+    KEY_LIST = "key:list"
+    KEY_WRITE = "key:write"
+    AGENT_READ = "agent:read"
+    OPERATOR_READ = "operator:read"
+    OPERATOR_WRITE = "operator:write"
+    MANAGEMENT = "management"
+    SERVER = "server"
+    """Only between servers: with TLS the peer's certificate must be a server's."""
+
+
+class Access(Record, frozen=True, kw_only=True):
+    """One need and the request field that names what it is about ("" where it is about everything)."""
+
+    need: Need
+    field: str = ""
+
+    @property
+    def servers_only(self) -> bool:
+        """Whether an agent's certificate is refused."""
+        return self.need is Need.SERVER
+
+
+NOBODY = Access(need=Need.NOBODY)
+SERVER = Access(need=Need.SERVER)
+AGENT_READ = Access(need=Need.AGENT_READ)
+OPERATOR_READ = Access(need=Need.OPERATOR_READ)
+OPERATOR_WRITE = Access(need=Need.OPERATOR_WRITE)
+MANAGEMENT = Access(need=Need.MANAGEMENT)
+
+
+def key_read(field: str) -> Access:
+    """Reading the key in `field`."""
+    return Access(need=Need.KEY_READ, field=field)
+
+
+def key_list(field: str) -> Access:
+    """Listing what is under the prefix in `field`."""
+    return Access(need=Need.KEY_LIST, field=field)
+
+
+def key_write(field: str) -> Access:
+    """Writing the key in `field`; dots reach into nested records."""
+    return Access(need=Need.KEY_WRITE, field=field)
