@@ -1,0 +1,277 @@
+"""Real servers and agents as child processes on the loopback: start, stop, kill, pause, and what they wrote.
+
+Ports stay reserved for the cluster's whole life (a bound socket that never listens), so nobody else is given the
+port of a server that is down. Children die with this process, whatever ends it. Waits poll and are bounded.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from tests.integration.http_client import NotAnswered, NotSent, Reply, fetch
+
+POLL_INTERVAL_S = 0.02
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 20.0
+LOG_TAIL_LINES = 60
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class ProcessFailed(AssertionError):
+    """A process did not do what was asked in its time; the text ends with the tail of its log."""
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class ReservedPort:
+    """A loopback port that the kernel gives to nobody else until `release`; others may still listen on it."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+
+    def release(self) -> None:
+        self._socket.close()
+
+
+class Node:
+    """One mesh-server or mesh-agent process, its folder, ports and log."""
+
+    def __init__(self, *, program: str, name: str, folder: Path, options: Sequence[str] = ()) -> None:
+        self.program = program
+        self.name = name
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.log_path = folder / "log"
+        self.options = list(options)
+        self.environment: dict[str, str] = {}
+        self._http = ReservedPort()
+        self._rpc = ReservedPort()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http_address(self) -> str:
+        return f"127.0.0.1:{self._http.number}"
+
+    @property
+    def rpc_address(self) -> str:
+        return f"127.0.0.1:{self._rpc.number}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative numbers are signals."""
+        return None if self._process is None else self._process.poll()
+
+    def command(self) -> list[str]:
+        return [
+            str(Path(sys.executable).parent / self.program),
+            *("-node", self.name, "-bind", "127.0.0.1", "-client", "127.0.0.1"),
+            *("-data-dir", str(self.data_dir)),
+            *("-http-port", str(self._http.number), "-server-port", str(self._rpc.number)),
+            *self.options,
+        ]
+
+    def start(self, *, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process and return at once."""
+        assert not self.running, f"{self.name} runs already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment, **(environment or {})},
+                preexec_fn=_die_with_parent,
+            )
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.running:
+            os.kill(self.pid, number)
+
+    def pause(self) -> None:
+        self.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and reap: when this returns the process is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end and return its exit code; raises ProcessFailed if it does not."""
+        self.resume()
+        self.send_signal(number)
+        return await self.wait_exit()
+
+    async def wait_exit(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        await self._until(lambda: not self.running, f"end within {timeout_s:g} s", timeout_s)
+        assert self._process is not None
+        return self._process.wait()
+
+    async def wait_log(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        await self._until(lambda: text in self.log_text(), f"log {text!r}", timeout_s)
+
+    async def _until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        with trio.move_on_after(timeout_s):
+            while not condition():  # noqa: ASYNC110  another process: there is nothing here to wait on
+                await trio.sleep(POLL_INTERVAL_S)
+            return
+        raise ProcessFailed(f"{self.name} did not {what}\n{self.log_tail()}")
+
+    def log_text(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def log_tail(self) -> str:
+        return "\n".join(self.log_text().splitlines()[-LOG_TAIL_LINES:])
+
+    def wipe(self) -> None:
+        """Forget everything on its disk."""
+        assert not self.running
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def close(self) -> None:
+        self.kill()
+        self._http.release()
+        self._rpc.release()
+
+    async def request(self, method: str, path: str, body: bytes = b"", *, timeout_s: float = 15.0) -> Reply:
+        """One HTTP exchange with this node; raises NotSent or NotAnswered."""
+        return await fetch(self.http_address, method, path, body, timeout_s=timeout_s)
+
+    async def known_leader(self) -> str:
+        """RPC address of the leader as this node says; "" where it knows none or does not answer."""
+        try:
+            reply = await self.request("GET", "/v1/status/leader", timeout_s=2.0)
+        except (NotSent, NotAnswered):
+            return ""
+        return str(reply.json()) if reply.status == 200 else ""
+
+
+class Cluster:
+    """Servers and agents under one folder. `async with` starts them, waits for a leader, and ends them all."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        servers: int = 3,
+        agents: int = 1,
+        options: Sequence[str] = ("-log-level", "info"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.servers = [
+            Node(program="mesh-server", name=f"server-{number}", folder=folder / f"server-{number}")
+            for number in range(1, servers + 1)
+        ]
+        self.agents = [
+            Node(program="mesh-agent", name=f"agent-{number}", folder=folder / f"agent-{number}")
+            for number in range(1, agents + 1)
+        ]
+        for node in self.nodes:
+            joins = [word for peer in self.servers if peer is not node for word in ("-retry-join", peer.rpc_address)]
+            node.options = [*joins, *options]
+            node.environment = dict(environment or {})
+        for server in self.servers:
+            server.options += ["-bootstrap-expect", str(servers)]
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [*self.servers, *self.agents]
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.start()
+            await self.wait_ready()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if value is not None and not isinstance(value, trio.Cancelled):
+            value.add_note(self.story())
+        self.close()
+
+    def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+
+    def close(self) -> None:
+        """Kill whatever runs and give the ports back. Data and logs stay."""
+        for node in self.nodes:
+            node.close()
+
+    async def stop(self) -> None:
+        """End all processes as an operator would; raises ProcessFailed if one does not end."""
+        for node in self.nodes:
+            node.resume()
+            node.send_signal(signal.SIGTERM)
+        for node in self.nodes:
+            if node.running:
+                await node.wait_exit()
+
+    async def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> Node:
+        """Return the leader once every running node names the same one; raises ProcessFailed."""
+        with trio.move_on_after(timeout_s):
+            while True:
+                running = [node for node in self.nodes if node.running]
+                for node in self.nodes:
+                    if node.exit_code is not None and node.exit_code > 0:
+                        raise ProcessFailed(f"{node.name} ended with {node.exit_code}\n{node.log_tail()}")
+                named = {await node.known_leader() for node in running}
+                if len(named) == 1:
+                    leader = self.server_at(named.pop())
+                    if leader is not None and leader.running:
+                        return leader
+                await trio.sleep(POLL_INTERVAL_S)
+        raise ProcessFailed(f"no leader that all agree on within {timeout_s:g} s\n{self.story()}")
+
+    async def leader(self, timeout_s: float = START_TIMEOUT_S) -> Node:
+        """The leader as the running servers name it, as soon as one that runs is named by itself."""
+        with trio.move_on_after(timeout_s):
+            while True:
+                for server in self.servers:
+                    if server.running and await server.known_leader() == server.rpc_address:
+                        return server
+                await trio.sleep(POLL_INTERVAL_S)
+        raise ProcessFailed(f"no leader within {timeout_s:g} s\n{self.story()}")
+
+    def server_at(self, rpc_address: str) -> Node | None:
+        return next((server for server in self.servers if server.rpc_address == rpc_address), None)
+
+    def story(self) -> str:
+        """The tails of all logs, for a failed test."""
+        return "\n".join(f"--- {node.name}: exit {node.exit_code}\n{node.log_tail()}" for node in self.nodes)
