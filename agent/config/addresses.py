@@ -1,0 +1,111 @@
+"""Which addresses to listen on, to tell others and to dial, from the texts of the configuration.
+
+Source: agent specification, section 2 (bind, advertise, client, addresses); templates as in agent/config/interfaces.py.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+from agent.config.interfaces import expand, private_ipv4s
+from agent.config.runtime import HostPort, Listen, Ports, UnixPath
+from base.errors import ConfigInvalid
+
+_CONFIGURE = "Please configure one with 'bind' and/or 'advertise'."
+
+
+def host_name() -> str:
+    """The name of this machine, the default for the node's."""
+    return socket.gethostname()
+
+
+def bind_and_advertise(bind: str, advertise: str) -> tuple[str, str]:
+    """Return the address to listen on and the one to tell others, both plain IPs; raises ConfigInvalid."""
+    bind_address = _one_ip("bind_addr", bind)
+    if advertise:
+        advertise_address = _one_ip("advertise_addr", advertise)
+    elif not ipaddress.ip_address(bind_address).is_unspecified:
+        advertise_address = bind_address
+    else:
+        advertise_address = _only_private()
+    if ipaddress.ip_address(advertise_address).is_unspecified:
+        raise ConfigInvalid("advertise_addr: cannot be 0.0.0.0 or [::]: others could not dial it")
+    return bind_address, advertise_address
+
+
+def _only_private() -> str:
+    found = private_ipv4s()
+    if len(found) > 1:
+        raise ConfigInvalid(f"bind_addr: Multiple private IPv4 addresses found. {_CONFIGURE}")
+    if not found:
+        raise ConfigInvalid(f"bind_addr: No private IPv4 address found. {_CONFIGURE}")
+    return found[0]
+
+
+def _one_ip(key: str, text: str) -> str:
+    words = expand(key, text).split()
+    if len(words) != 1:
+        raise ConfigInvalid(f"{key}: expected one address, found {len(words)} in {text!r}")
+    return _ip(key, words[0])
+
+
+def _ip(key: str, text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        raise ConfigInvalid(f"{key}: {text!r} is not an IP address") from None
+
+
+def client_addresses(text: str) -> tuple[str, ...]:
+    """Return the addresses of client_addr: IPs or unix:// paths; raises ConfigInvalid."""
+    words = expand("client_addr", text).split()
+    if not words:
+        raise ConfigInvalid("client_addr: cannot be empty")
+    return tuple(word if word.startswith("unix://") else _ip("client_addr", word) for word in words)
+
+
+def listens(text: str, clients: Sequence[str], port: int) -> tuple[Listen, ...]:
+    """Return where one API listens: its own addresses or the clients' ones; nothing where the port is off."""
+    words = expand("addresses", text).split() or list(clients)
+    found: list[Listen] = []
+    for word in words:
+        if word.startswith("unix://"):
+            path = word.removeprefix("unix://")
+            if not path.startswith("/"):
+                raise ConfigInvalid(f"addresses: {word!r}: a unix socket needs an absolute path")
+            found.append(UnixPath(path))
+        elif port >= 0:
+            found.append(HostPort(_ip("addresses", word), port))
+    return tuple(found) if port >= 0 else ()
+
+
+def join_addresses(texts: Sequence[str], ports: Ports, warnings: list[str]) -> tuple[str, ...]:
+    """Return "host:port" for each address to join, without doubles.
+
+    Members are found over RPC in this version, so the default port is that of `ports.server`, and an address that names
+    the gossip port (as files written for gossip do) means the RPC port of the same host.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        if "provider=" in text or text.startswith("exec="):
+            warnings.append(
+                f"retry_join: {text.split()[0]!r}: finding members by a cloud's API is not supported, skipped"
+            )
+            continue
+        for word in expand("retry_join", text).split():
+            found[str(_join_address(word, ports))] = None
+    return tuple(found)
+
+
+def _join_address(word: str, ports: Ports) -> HostPort:
+    try:
+        return HostPort(str(ipaddress.ip_address(word.strip("[]"))), ports.server)
+    except ValueError:
+        pass
+    host, colon, digits = word.rpartition(":")
+    if not colon:
+        return HostPort(word, ports.server)
+    if not digits.isdecimal() or not 1 <= int(digits) <= 65535 or not host.strip("[]"):
+        raise ConfigInvalid(f"retry_join: {word!r} is not host, host:port or [IPv6]:port")
+    port = int(digits)
+    return HostPort(host.strip("[]"), ports.server if port == ports.serf_lan else port)

@@ -1,0 +1,354 @@
+"""Options that are known and checked, but have no effect in this version: setting one is a warning that names it.
+
+They are here so that files written for the system we are compatible with start our servers unchanged. An entry moves to
+`options.py` with the change that gives it its effect. Keys whose silence could harm carry a caution of their own.
+"""
+
+from typing import Any
+
+from agent.config.option import Kind, Option, Reader, Status
+
+_ACL_OFF = "access control is not enforced by this version: every request is allowed"
+_GOSSIP_PLAIN = "gossip encryption is not part of this version; use tls.internal_rpc to protect traffic between members"
+
+
+def _row(path: str, kind: Kind, default: object, doc: str, **more: Any) -> Option:
+    return Option(path=path, kind=kind, default=default, doc=doc, status=Status.LATER, **more)
+
+
+def _rows(kind: Kind, default: object, prefix: str, docs: dict[str, str], **more: Any) -> tuple[Option, ...]:
+    return tuple(_row(prefix + name, kind, default, doc, **more) for name, doc in docs.items())
+
+
+_PORTS = (
+    _row("ports.dns", Kind.INT, 8600, "DNS; -1 turns it off.", flag="dns-port", least=-1, most=65535),
+    _row("ports.grpc", Kind.INT, -1, "xDS for proxies.", flag="grpc-port", least=-1, most=65535),
+    _row("ports.grpc_tls", Kind.INT, -1, "xDS for proxies, over TLS.", flag="grpc-tls-port", least=-1, most=65535),
+    _row("ports.serf_lan", Kind.INT, 8301, "Gossip inside the datacenter.", flag="serf-lan-port", least=-1, most=65535),
+    _row(
+        "ports.serf_wan",
+        Kind.INT,
+        8302,
+        "Gossip between datacenters; -1 turns it off.",
+        flag="serf-wan-port",
+        least=-1,
+        most=65535,
+    ),
+    _row("ports.proxy_min_port", Kind.INT, 20000, "First port of managed proxies.", least=0, most=65535),
+    _row("ports.proxy_max_port", Kind.INT, 20255, "Last port of managed proxies.", least=0, most=65535),
+    _row("ports.sidecar_min_port", Kind.INT, 21000, "First port of sidecar proxies.", least=0, most=65535),
+    _row("ports.sidecar_max_port", Kind.INT, 21255, "Last port of sidecar proxies.", least=0, most=65535),
+    _row("ports.expose_min_port", Kind.INT, 21500, "First port of exposed checks.", least=0, most=65535),
+    _row("ports.expose_max_port", Kind.INT, 21755, "Last port of exposed checks.", least=0, most=65535),
+)
+
+_ADDRESSES = (
+    _row("addresses.dns", Kind.TEXT, "", "Addresses of DNS. Default: client_addr."),
+    _row("addresses.grpc", Kind.TEXT, "", "Addresses of xDS. Default: client_addr."),
+    _row("addresses.grpc_tls", Kind.TEXT, "", "Addresses of xDS over TLS. Default: client_addr."),
+    _row("advertise_addr_wan", Kind.TEXT, "", "Address told to other datacenters.", flag="advertise-wan"),
+    _row("advertise_addr_ipv4", Kind.TEXT, "", "IPv4 address told to others."),
+    _row("advertise_addr_ipv6", Kind.TEXT, "", "IPv6 address told to others."),
+    _row("serf_lan", Kind.TEXT, "", "Address to listen on for LAN gossip.", flag="serf-lan-bind"),
+    _row("serf_wan", Kind.TEXT, "", "Address to listen on for WAN gossip.", flag="serf-wan-bind"),
+    _row("tagged_addresses", Kind.TEXT_MAP, {}, "Addresses of this node by name."),
+    _row("translate_wan_addrs", Kind.BOOL, False, "Answer with WAN addresses across datacenters."),
+    _row(
+        "unix_sockets.user",
+        Kind.TEXT,
+        "",
+        "Owner of unix sockets.",
+        caution="unix sockets keep the owner and mode of this process",
+    ),
+    _row(
+        "unix_sockets.group",
+        Kind.TEXT,
+        "",
+        "Group of unix sockets.",
+        caution="unix sockets keep the owner and mode of this process",
+    ),
+    _row(
+        "unix_sockets.mode",
+        Kind.TEXT,
+        "",
+        "Mode of unix sockets, octal.",
+        caution="unix sockets keep the owner and mode of this process",
+    ),
+)
+
+_GOSSIP = (
+    _row("encrypt", Kind.SECRET, "", "Key of gossip, base64.", flag="encrypt", caution=_GOSSIP_PLAIN),
+    _row("encrypt_verify_incoming", Kind.BOOL, True, "Refuse gossip in clear."),
+    _row("encrypt_verify_outgoing", Kind.BOOL, True, "Never send gossip in clear."),
+    _row("disable_keyring_file", Kind.BOOL, False, "Keep the keyring in memory only.", flag="disable-keyring-file"),
+    _row("rejoin_after_leave", Kind.BOOL, False, "Join again after a leave and restart.", flag="rejoin"),
+    _row("reconnect_timeout", Kind.DURATION, "72h", "When a failed member is forgotten.", least=8 * 3600),
+    _row(
+        "reconnect_timeout_wan", Kind.DURATION, "72h", "When a failed member of the WAN is forgotten.", least=8 * 3600
+    ),
+    _row("advertise_reconnect_timeout", Kind.DURATION, "0s", "When others shall forget this node after it failed."),
+    _row("start_join_wan", Kind.TEXTS, [], "Addresses to join over WAN at start.", flag="join-wan"),
+    _row("retry_join_wan", Kind.TEXTS, [], "Addresses to join over WAN, tried again.", flag="retry-join-wan"),
+    _row(
+        "retry_interval_wan",
+        Kind.DURATION,
+        "30s",
+        "Pause between two attempts of retry_join_wan.",
+        flag="retry-interval-wan",
+    ),
+    _row("retry_max_wan", Kind.INT, 0, "Attempts of retry_join_wan; 0: no limit.", flag="retry-max-wan", least=0),
+    _row(
+        "serf_allowed_cidrs_lan",
+        Kind.TEXTS,
+        [],
+        "Networks allowed to gossip in the LAN.",
+        flag="serf-lan-allowed-cidrs",
+        caution="not enforced by this version",
+    ),
+    _row(
+        "serf_allowed_cidrs_wan",
+        Kind.TEXTS,
+        [],
+        "Networks allowed to gossip over WAN.",
+        flag="serf-wan-allowed-cidrs",
+        caution="not enforced by this version",
+    ),
+    *(
+        _row(f"gossip_{pool}.{name}", kind, default, f"Gossip timing ({pool}).")
+        for pool in ("lan", "wan")
+        for name, kind, default in (
+            ("gossip_nodes", Kind.INT, 3),
+            ("gossip_interval", Kind.DURATION, "200ms"),
+            ("probe_interval", Kind.DURATION, "1s"),
+            ("probe_timeout", Kind.DURATION, "500ms"),
+            ("suspicion_mult", Kind.INT, 4),
+            ("retransmit_mult", Kind.INT, 4),
+        )
+    ),
+    _row("segment", Kind.TEXT, "", "Network segment.", flag="segment"),
+    _row("segments", Kind.ROWS, [], "Network segments of a server."),
+    _row("partition", Kind.TEXT, "", "Admin partition.", flag="partition"),
+)
+
+_SERVERS = (
+    _row("protocol", Kind.INT, 2, "Gossip protocol version.", flag="protocol", least=2, most=3),
+    _row(
+        "raft_protocol",
+        Kind.INT,
+        3,
+        "Raft protocol version; only 3 exists here.",
+        flag="raft-protocol",
+        least=0,
+        most=3,
+    ),
+    _row(
+        "non_voting_server",
+        Kind.BOOL,
+        False,
+        "A server without a vote.",
+        flag="non-voting-server",
+        reader=Reader.SERVER,
+    ),
+    _row("read_replica", Kind.BOOL, False, "A server without a vote.", flag="read-replica", reader=Reader.SERVER),
+    _row("raft_logstore", Kind.OPAQUE, {}, "Choice of the log store; here there is one.", reader=Reader.SERVER),
+    _row("raft_boltdb", Kind.OPAQUE, {}, "Settings of another log store.", reader=Reader.SERVER),
+    _row(
+        "raft_prevote_disabled",
+        Kind.BOOL,
+        False,
+        "Elections without pre-vote; here there is always one.",
+        reader=Reader.SERVER,
+    ),
+    _row("performance.grpc_keepalive_interval", Kind.DURATION, "30s", "Pause between two keep-alives of xDS."),
+    _row("performance.grpc_keepalive_timeout", Kind.DURATION, "20s", "When a silent xDS connection is dropped."),
+    _row("session_ttl_min", Kind.DURATION, "10s", "Shortest TTL of a session.", reader=Reader.SERVER),
+    _row("primary_datacenter", Kind.TEXT, "", "Datacenter that owns tokens, intentions and the CA."),
+    _row("primary_gateways", Kind.TEXTS, [], "Mesh gateways of the primary datacenter.", flag="primary-gateway"),
+    _row("primary_gateways_interval", Kind.DURATION, "30s", "Pause between two looks for gateways."),
+    _row("license_path", Kind.TEXT, "", "Licence file of another product; not needed."),
+    *_rows(Kind.BOOL, True, "autopilot.", {"cleanup_dead_servers": "Remove dead servers when new ones join."}),
+    *_rows(Kind.BOOL, False, "autopilot.", {"disable_upgrade_migration": "Keep old servers voting during an upgrade."}),
+    _row("autopilot.last_contact_threshold", Kind.DURATION, "200ms", "Silence after which a server is unhealthy."),
+    _row("autopilot.max_trailing_logs", Kind.INT, 250, "Lag after which a server is unhealthy.", least=0),
+    _row("autopilot.min_quorum", Kind.INT, 0, "Servers that are never removed automatically.", least=0),
+    _row(
+        "autopilot.server_stabilization_time", Kind.DURATION, "10s", "How long a new server is watched before it votes."
+    ),
+    _row("autopilot.redundancy_zone_tag", Kind.TEXT, "", "Node meta key of the zone."),
+    _row("autopilot.upgrade_version_tag", Kind.TEXT, "", "Node meta key of the version."),
+)
+
+_ACL = (
+    _row("acl.enabled", Kind.BOOL, False, "Enforce access control.", caution=_ACL_OFF),
+    _row(
+        "acl.default_policy",
+        Kind.TEXT,
+        "allow",
+        "What is done without a matching rule.",
+        choices=("allow", "deny"),
+        caution=_ACL_OFF,
+    ),
+    _row(
+        "acl.down_policy",
+        Kind.TEXT,
+        "extend-cache",
+        "What is done while no server can be asked.",
+        choices=("allow", "deny", "extend-cache", "async-cache"),
+    ),
+    *_rows(
+        Kind.DURATION,
+        "30s",
+        "acl.",
+        {"token_ttl": "Cache of tokens.", "policy_ttl": "Cache of policies.", "role_ttl": "Cache of roles."},
+    ),
+    *_rows(
+        Kind.BOOL,
+        False,
+        "acl.",
+        {
+            "enable_token_persistence": "Keep tokens set by HTTP across restarts.",
+            "enable_token_replication": "Replicate tokens from the primary datacenter.",
+            "enable_key_list_policy": "Ask for list on recursive KV reads.",
+            "enable_token_sharing": "Share tokens.",
+        },
+    ),
+    *_rows(
+        Kind.SECRET,
+        "",
+        "acl.tokens.",
+        {
+            "initial_management": "Secret of the first management token.",
+            "agent": "Token of the agent's own work.",
+            "agent_recovery": "Token for the agent's API while servers are away.",
+            "default": "Token of requests that carry none.",
+            "replication": "Token for replication.",
+            "config_file_service_registration": "Token of services in files.",
+            "dns": "Token of DNS.",
+        },
+    ),
+    _row("acl.tokens.managed_service_provider", Kind.ROWS, [], "Tokens of a service provider."),
+    _row("acl_enforce_version_8", Kind.BOOL, True, "Enforce access control on agents."),
+    _row("acl_disabled_ttl", Kind.DURATION, "120s", 'Cache of "access control is off".'),
+)
+
+_DNS = (
+    *_rows(
+        Kind.BOOL,
+        False,
+        "dns_config.",
+        {
+            "only_passing": "Leave out instances in warning state.",
+            "enable_truncate": "Set the truncation flag.",
+            "disable_compression": "Do not compress names.",
+            "use_cache": "Answer from the agent's cache.",
+            "prefer_namespace": "Read a lone label as a namespace.",
+        },
+    ),
+    _row("dns_config.allow_stale", Kind.BOOL, True, "Let any server answer."),
+    _row("dns_config.enable_additional_node_meta_txt", Kind.BOOL, True, "Add node meta as TXT."),
+    _row("dns_config.max_stale", Kind.DURATION, "87600h", "Older answers are asked again of the leader."),
+    _row("dns_config.node_ttl", Kind.DURATION, "0s", "TTL of node records."),
+    _row("dns_config.service_ttl", Kind.TEXT_MAP, {}, "TTL of service records by name; * for all."),
+    _row("dns_config.udp_answer_limit", Kind.INT, 3, "Records in one UDP answer without EDNS.", least=0),
+    _row("dns_config.a_record_limit", Kind.INT, 0, "Address records in one answer; 0: no limit.", least=0),
+    _row("dns_config.recursor_timeout", Kind.DURATION, "2s", "Time for a recursor."),
+    _row(
+        "dns_config.recursor_strategy", Kind.TEXT, "sequential", "Order of recursors.", choices=("sequential", "random")
+    ),
+    _row("dns_config.cache_max_age", Kind.DURATION, "0s", "Oldest cached answer."),
+    _row("dns_config.soa", Kind.OPAQUE, {}, "Fields of the SOA record."),
+    _row("recursors", Kind.TEXTS, [], "Name servers for other domains.", flag="recursor"),
+    _row("alt_domain", Kind.TEXT, "", "Second DNS domain.", flag="alt-domain"),
+)
+
+_CHECKS = (
+    _row("check_update_interval", Kind.DURATION, "5m", "How long a change of output only may wait."),
+    _row("check_output_max_size", Kind.INT, 4096, "Bytes kept of a check's output.", least=1),
+    _row("discard_check_output", Kind.BOOL, False, "Do not keep output of checks."),
+    _row("discovery_max_stale", Kind.DURATION, "0s", "Let any server answer discovery if not older than this."),
+    _row("enable_agent_tls_for_checks", Kind.BOOL, False, "Use the agent's certificate in checks."),
+    _row("enable_script_checks", Kind.BOOL, False, "Allow checks that run programs.", flag="enable-script-checks"),
+    _row(
+        "enable_local_script_checks", Kind.BOOL, False, "Allow them in files only.", flag="enable-local-script-checks"
+    ),
+    _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
+    _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
+    _row("disable_coordinates", Kind.BOOL, False, "No network coordinates."),
+    _row("disable_remote_exec", Kind.BOOL, True, "No remote execution."),
+    _row(
+        "disable_http_unprintable_char_filter", Kind.BOOL, False, "Accept unprintable characters in paths; here never."
+    ),
+    _row("disable_host_node_id", Kind.BOOL, True, "Make node ids at random; here always.", flag="disable-host-node-id"),
+    _row("exposed_checks", Kind.OPAQUE, {}, "Exposed checks."),
+    _row("service", Kind.ROWS, [], "A service to register."),
+    _row("services", Kind.ROWS, [], "Services to register."),
+    _row("check", Kind.ROWS, [], "A check to run."),
+    _row("checks", Kind.ROWS, [], "Checks to run."),
+    _row("watches", Kind.ROWS, [], "Handlers to run on changes."),
+)
+
+_MESH = (
+    _row("connect", Kind.OPAQUE, {}, "Identity of services."),
+    _row("config_entries", Kind.OPAQUE, {}, "Entries a server makes at start.", reader=Reader.SERVER),
+    _row(
+        "auto_config",
+        Kind.OPAQUE,
+        {},
+        "Configuration from servers.",
+        caution="not available: configure this agent by its own files",
+    ),
+    _row(
+        "auto_encrypt",
+        Kind.OPAQUE,
+        {},
+        "Certificates from servers.",
+        caution="not available: give this agent a certificate of its own",
+    ),
+    _row("tls.grpc", Kind.OPAQUE, {}, "TLS of xDS."),
+    _row("enable_central_service_config", Kind.BOOL, True, "Merge central settings into services."),
+    _row("peering.enabled", Kind.BOOL, True, "Peering of clusters."),
+    _row("xds.update_max_per_second", Kind.FLOAT, 250.0, "xDS updates per second."),
+    _row("locality", Kind.OPAQUE, {}, "Region and zone."),
+    _row("cloud", Kind.OPAQUE, {}, "Link to a hosted product."),
+    _row("experiments", Kind.TEXTS, [], "Features of another product."),
+)
+
+_REST = (
+    _row(
+        "http_config.allow_write_http_from",
+        Kind.TEXTS,
+        [],
+        "Networks allowed to write.",
+        caution="not enforced by this version: any client may write",
+    ),
+    _row("http_config.use_cache", Kind.BOOL, True, "Use the agent's cache."),
+    _row("limits.request_limits", Kind.OPAQUE, {}, "Limits of reads and writes by server."),
+    _row("limits.rpc_client_timeout", Kind.DURATION, "60s", "Time for an RPC that does not block."),
+    _row("cache", Kind.OPAQUE, {}, "Refresh rate of the agent's cache."),
+    _row("rpc.enable_streaming", Kind.BOOL, True, "Streaming of health."),
+    _row("use_streaming_backend", Kind.BOOL, True, "Streaming of health."),
+    _row("auto_reload_config", Kind.BOOL, False, "Reload when a file changes.", flag="auto-reload-config"),
+    _row("raft_logstore_verification", Kind.OPAQUE, {}, "Checksums of the log; here always."),
+    _row("reporting", Kind.OPAQUE, {}, "Usage reports; there are none."),
+    _row("enable_debug", Kind.BOOL, False, "Profiling endpoints."),
+    _row("enable_syslog", Kind.BOOL, False, "Log to syslog.", flag="syslog"),
+    _row("syslog_facility", Kind.TEXT, "LOCAL0", "Facility of syslog."),
+    _row("log_rotate_bytes", Kind.INT, 0, "Rotate the log file at this size.", flag="log-rotate-bytes", least=0),
+    _row(
+        "log_rotate_duration", Kind.DURATION, "24h", "Rotate the log file after this time.", flag="log-rotate-duration"
+    ),
+    _row("log_rotate_max_files", Kind.INT, 0, "Old log files to keep.", flag="log-rotate-max-files", least=-1),
+    _row("telemetry", Kind.OPAQUE, {}, "Where metrics are sent."),
+    _row("ui_config.enabled", Kind.BOOL, False, "Serve the web pages.", flag="ui"),
+    _row("ui_config.dir", Kind.TEXT, "", "Folder of other web pages.", flag="ui-dir"),
+    _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web pages.", flag="ui-content-path"),
+    _row("ui_config.metrics_provider", Kind.TEXT, "", "Source of metrics for the web pages."),
+    _row("ui_config.metrics_provider_files", Kind.TEXTS, [], "Files of that source."),
+    _row("ui_config.metrics_provider_options_json", Kind.TEXT, "", "Options of that source."),
+    _row("ui_config.metrics_proxy", Kind.OPAQUE, {}, "Proxy to that source."),
+    _row("ui_config.dashboard_url_templates", Kind.TEXT_MAP, {}, "Links to dashboards."),
+    _row("ui_config.hcp_enabled", Kind.BOOL, False, "Link to a hosted product."),
+    _row("tls_prefer_server_cipher_suites", Kind.BOOL, False, "Prefer the server's order of cipher suites."),
+)
+
+LATER: tuple[Option, ...] = (*_PORTS, *_ADDRESSES, *_GOSSIP, *_SERVERS, *_ACL, *_DNS, *_CHECKS, *_MESH, *_REST)

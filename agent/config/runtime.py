@@ -1,0 +1,155 @@
+"""The configuration as everybody reads it: complete, frozen, with all defaults, implications and units resolved.
+
+Nothing reads raw configuration after `load`. Field names carry their units; addresses are resolved.
+"""
+
+import msgspec
+
+from base.secret import Secret
+
+
+class HostPort(msgspec.Struct, frozen=True):
+    """A TCP address to listen on or to dial."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixPath(msgspec.Struct, frozen=True):
+    """A unix socket to listen on."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+Listen = HostPort | UnixPath
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """Port numbers; -1 is off."""
+
+    http: int
+    https: int
+    server: int
+    dns: int
+    serf_lan: int
+    serf_wan: int
+    grpc: int
+    grpc_tls: int
+
+
+class Join(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to find others. Addresses are "host:port" of RPC ports."""
+
+    start: tuple[str, ...]
+    retry: tuple[str, ...]
+    retry_interval_s: float
+    retry_attempts_max: int
+    """0: no limit."""
+
+
+class TLSSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS of one use (between members, or HTTPS), implications resolved. Files are paths or ""."""
+
+    ca_file: str
+    ca_path: str
+    cert_file: str
+    key_file: str
+    version_min: str
+    """"1.2" or "1.3"."""
+    cipher_suites: str
+    """OpenSSL or IANA names separated by commas; "" is the library's choice."""
+    verify_incoming: bool
+    verify_outgoing: bool
+    verify_server_hostname: bool
+    server_name: str
+    datacenter: str
+    domain: str
+    """Without the final dot."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that an operator may move."""
+
+    http_connections_per_client_max: int
+    http_head_bytes_max: int
+    https_handshake_timeout_s: float
+    rpc_connections_per_client_max: int
+    rpc_handshake_timeout_s: float
+    rpc_rate_per_s: float
+    """Requests a client agent may send; infinite is -1."""
+    rpc_burst_max: int
+    kv_value_bytes_max: int
+    txn_body_bytes_max: int
+    query_wait_s_default: float
+    query_wait_s_max: float
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """Timing of consensus and of waiting for it."""
+
+    raft_multiplier: int
+    rpc_hold_timeout_s: float
+    leave_drain_time_s: float
+    raft_snapshot_threshold: int
+    raft_snapshot_interval_s: float
+    raft_trailing_logs: int
+
+
+class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an agent or server was told, and everything it was not told, resolved."""
+
+    server: bool
+    dev: bool
+    """Development: one server, nothing kept, loopback only, indented JSON."""
+    datacenter: str
+    domain: str
+    """Without the final dot."""
+    node_name: str
+    node_id: str
+    """"" where the data directory decides."""
+    node_meta: dict[str, str]
+    data_dir: str
+    """"" in development only."""
+    pid_file: str
+
+    bind_address: str
+    advertise_address: str
+    client_addresses: tuple[str, ...]
+    http_listen: tuple[Listen, ...]
+    https_listen: tuple[Listen, ...]
+    rpc_listen: HostPort
+    ports: Ports
+
+    bootstrap_expect: int
+    """Servers that form a new cluster together; 1 alone; 0: only join an existing one."""
+    join: Join
+    leave_on_terminate: bool
+    skip_leave_on_interrupt: bool
+
+    internal_tls: TLSSettings
+    https_tls: TLSSettings
+    limits: Limits
+    performance: Performance
+
+    response_headers: dict[str, str]
+    block_endpoints: tuple[str, ...]
+
+    log_level: str
+    """TRACE, DEBUG, INFO, WARN or ERR."""
+    log_json: bool
+    log_file: str
+
+    acl_token_default: Secret
+    raw: dict[str, object]
+    """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""
+
+    @property
+    def advertised(self) -> HostPort:
+        """Where others reach the RPC port of this server."""
+        return HostPort(self.advertise_address, self.ports.server)

@@ -1,0 +1,29 @@
+"""Secret: a text that does not print itself."""
+
+
+class Secret:
+    """Holds a token, key or password. `str`, `repr` and formatting hide it; `reveal()` is the only way to the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that has to send or compare it."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._text))
+
+    def __repr__(self) -> str:
+        return "Secret(<hidden>)" if self._text else "Secret()"
+
+    def __str__(self) -> str:
+        return "<hidden>" if self._text else ""
