@@ -99,6 +99,30 @@ class TransferLeaderRequest(Record, frozen=True, kw_only=True):
     options: WriteOptions = WriteOptions()
 
 
+class TransferLeaderReply(Record, frozen=True, kw_only=True):
+    """Who was asked to take over."""
+
+    server_id: str
+
+
+class AddPeerRequest(Record, frozen=True, kw_only=True):
+    """RPC Operator.RaftAddPeer: one new voter, or a known one's new address."""
+
+    peer: Peer
+    options: WriteOptions = WriteOptions()
+
+
+class RaftStatsReply(Record, frozen=True, kw_only=True):
+    """RPC Status.RaftStats: where one server's log stands."""
+
+    last_contact_s: float
+    term: int
+    last_index: int
+    commit_index: int
+    applied_index: int
+    leader: bool
+
+
 class HelloRequest(Record, frozen=True, kw_only=True):
     """RPC Cluster.Hello: who I am and whom I know; the answer says the same of the other side.
 
@@ -116,6 +140,10 @@ class HelloRequest(Record, frozen=True, kw_only=True):
     pinned: bool = False
     known: list[Member] = []
     leaving: bool = False
+    joining: bool = False
+    """This server is in no Raft configuration that it knows of and wants to be added to the leader's."""
+    configuration: list[str] = []
+    """Ids in the Raft configuration of this server; empty before bootstrap."""
 
 
 class HelloReply(Record, frozen=True, kw_only=True):
