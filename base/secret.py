@@ -1,4 +1,11 @@
-"""Secret: a text that does not print itself."""
+"""Secret: a text that does not print itself; and masking of tokens inside paths."""
+
+import re
+
+HIDDEN = "<hidden>"
+
+_TOKEN_PARAMETER = re.compile(r"([?&]token=)[^&\s]*", re.IGNORECASE)
+_TOKEN_IN_PATH = re.compile(r"(/v1/acl/(?:clone|destroy|info|token(?:/self)?)/)[^/?\s]+")
 
 
 class Secret:
@@ -23,7 +30,12 @@ class Secret:
         return hash(("Secret", self._text))
 
     def __repr__(self) -> str:
-        return "Secret(<hidden>)" if self._text else "Secret()"
+        return f"Secret({HIDDEN})" if self._text else "Secret()"
 
     def __str__(self) -> str:
-        return "<hidden>" if self._text else ""
+        return HIDDEN if self._text else ""
+
+
+def masked_path(path: str) -> str:
+    """Return an HTTP path and query with tokens replaced, for the log (HTTP conventions, section 9)."""
+    return _TOKEN_IN_PATH.sub(r"\1" + HIDDEN, _TOKEN_PARAMETER.sub(r"\1" + HIDDEN, path))
