@@ -1,0 +1,51 @@
+"""`python -m bench kv [--quick] [--only PART ...] [--data FOLDER]`: run from the root of the checkout."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import trio
+from rich.console import Console
+
+from bench.harness import commit_name, machine_name, raise_file_limit
+from bench.kv import PARTS, Bench
+from bench.ledger import Results
+from bench.loads.load import generator_name, install_generator
+
+
+async def run(bench: Bench, parts: list[str]) -> None:
+    for part in parts:
+        bench.results.console.print(f"[bold]{part}[/]")
+        await PARTS[part](bench)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", choices=["kv"])
+    parser.add_argument("--quick", action="store_true", help="shorter loads, and no million keys")
+    parser.add_argument("--only", action="append", choices=sorted(PARTS), help="this part; may be repeated")
+    parser.add_argument("--data", type=Path, help="folder for the clusters' data; by default a temporary one")
+    arguments = parser.parse_args()
+    raise_file_limit()
+    install_generator()
+    console = Console()
+    if generator_name() != "wrk":
+        console.print("wrk is not installed: the slower generator of our own makes the load, so rates are lower")
+    root = Path(__file__).resolve().parents[1]
+    results = Results(machine=machine_name(), commit=commit_name(root), console=console)
+    with tempfile.TemporaryDirectory(prefix="mesh-bench-") as temporary:
+        folder = arguments.data or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            trio.run(run, Bench(folder=folder, results=results, quick=arguments.quick), arguments.only or list(PARTS))
+        except KeyboardInterrupt:
+            console.print("stopped")
+            return 130
+        finally:
+            results.print_table()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
