@@ -1,1 +1,1 @@
-"""The replicated state: the same on every server; no clock, no chance, no sockets."""
+"""The replicated state: commands, tables, watches, digests, snapshots. The same log gives the same state everywhere."""

@@ -110,3 +110,16 @@ class KVKeysReply(Record, frozen=True, kw_only=True):
 
     keys: list[str]
     meta: QueryMeta
+
+
+class TombstoneCommand(Record, frozen=True, kw_only=True):
+    """Logged by the leader's reaper: forget deletions up to client index `index`."""
+
+    index: int
+
+
+class ReapReply(Record, frozen=True, kw_only=True):
+    """How many deletions were forgotten, and whether some up to that index remain (one command's work is bounded)."""
+
+    count: int
+    more: bool

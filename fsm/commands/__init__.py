@@ -1,0 +1,1 @@
+"""What may be logged: one file a family, numbered in registry.py."""

@@ -1,0 +1,1 @@
+"""What is kept, in LMDB: one file a noun, pure functions over a view or a batch."""

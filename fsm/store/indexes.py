@@ -1,0 +1,20 @@
+"""The counters that blocking queries compare. Source: state store specification, sections 2 and 3.
+
+| query                        | index                                                                        |
+| ---------------------------- | ---------------------------------------------------------------------------- |
+| kv get, key exists           | its ModifyIndex                                                              |
+| kv get, key absent           | max(kvs, tombstones), at least 1                                             |
+| kv list or keys of a prefix  | max ModifyIndex under it and of tombstones under it; 0: max(kvs, tombstones) |
+| kv list or keys of all       | max(kvs, tombstones), at least 1                                             |
+
+An index of 0 would mean "don't block" when it comes back, so none is ever given out.
+"""
+
+from fsm.store.store import View
+
+INDEX_MIN = 1
+
+
+def of_tables(view: View, *names: str) -> int:
+    """Return the highest counter among `names`, at least 1."""
+    return max(INDEX_MIN, *(view.index_row(name) for name in names))

@@ -1,0 +1,268 @@
+"""Keys and values: reads over a view, writes over a batch. Source: state store specification, sections 3 and 4.
+
+A row is `body + 16-byte hash` (fsm/digest.py). Numbers are big-endian. Bodies:
+
+| kind | used when              | body                                                                     |
+| ---- | ---------------------- | ------------------------------------------------------------------------ |
+| 0    | no flags, never locked | u8 kind, u64 create, u64 modify, value                                   |
+| 1    | otherwise              | u8 kind, u64 create, u64 modify, u64 flags, u64 lock index, u8 n,        |
+|      |                        | n bytes of session, value                                                |
+
+Indexes in rows are client indexes (Raft index + offset).
+"""
+
+import struct
+from struct import Struct
+from typing import NamedTuple
+
+from fsm.digest import DIGEST_BYTES
+from fsm.store import indexes, keys, tombstones
+from fsm.store.store import Batch, View
+from fsm.store.tables import KVS, TOMBSTONES
+from structs.kv import KVEntry
+
+KIND_PLAIN = 0
+KIND_FULL = 1
+PLAIN = Struct(">BQQ")
+FULL = Struct(">BQQQQB")
+SESSION_BYTES_MAX = 255
+TOUCHED_KEYS_MAX = 1_000
+"""Above this many keys deleted at once, watches are matched by the prefix: more wake-ups, but bounded work."""
+DELETE_SLICE_COUNT = 256
+DELETE_SLICE_BYTES = 4 << 20
+"""A deletion of a prefix holds so many rows in memory at a time."""
+FOLDED_VISITS_MAX = 10_000
+"""Keys hidden behind folded prefixes that one listing looks at to find its exact index; see `list_keys`."""
+
+
+class Row(NamedTuple):
+    """A decoded row."""
+
+    create_index: int
+    modify_index: int
+    flags: int
+    lock_index: int
+    session: str
+    value: bytes
+
+
+def decode_row(row: bytes) -> Row:
+    """Return the fields of a stored row."""
+    if row[0] == KIND_PLAIN:
+        _, create, modify = PLAIN.unpack_from(row)
+        return Row(create, modify, 0, 0, "", row[17:-DIGEST_BYTES])
+    _, create, modify, flags, lock_index, session_bytes = FULL.unpack_from(row)
+    value_start = FULL.size + session_bytes
+    session = row[FULL.size : value_start].decode()
+    return Row(create, modify, flags, lock_index, session, row[value_start:-DIGEST_BYTES])
+
+
+assert PLAIN.size == 17
+
+
+def encode_body(create: int, modify: int, flags: int, lock_index: int, session: str, value: bytes) -> bytes:
+    """Return the body of a row; raises ValueError if a number or the session doesn't fit."""
+    if not (flags or lock_index or session):
+        return PLAIN.pack(KIND_PLAIN, create, modify) + value
+    session_bytes = session.encode()
+    if len(session_bytes) > SESSION_BYTES_MAX:
+        raise ValueError(f"session of {len(session_bytes)} bytes")
+    try:
+        head = FULL.pack(KIND_FULL, create, modify, flags, lock_index, len(session_bytes))
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+    return head + session_bytes + value
+
+
+def modify_index_of(row: bytes) -> int:
+    """Return ModifyIndex without decoding the rest."""
+    return int.from_bytes(row[9:17], "big")
+
+
+def entry_of(key: str, row: bytes) -> KVEntry:
+    """Return a stored row as the entry that clients see."""
+    if row[0] == KIND_PLAIN:
+        _, create, modify = PLAIN.unpack_from(row)
+        return KVEntry(key=key, value=row[17:-DIGEST_BYTES], create_index=create, modify_index=modify)
+    create, modify, flags, lock_index, session, value = decode_row(row)
+    return KVEntry(
+        key=key,
+        value=value,
+        flags=flags,
+        session=session,
+        lock_index=lock_index,
+        create_index=create,
+        modify_index=modify,
+    )
+
+
+# Reads
+
+
+def get(view: View, key: str) -> tuple[KVEntry | None, int]:
+    """Return one entry, or None, and the index of that answer."""
+    row = view.get(KVS, key.encode())
+    if row is None:
+        return None, table_index(view)
+    entry = entry_of(key, row)
+    return entry, entry.modify_index
+
+
+def table_index(view: View) -> int:
+    """Return the index of the whole table, deletions included."""
+    return indexes.of_tables(view, KVS.name, TOMBSTONES.name)
+
+
+def list_entries(view: View, prefix: str) -> tuple[list[KVEntry], int]:
+    """Return all entries whose key starts with `prefix`, in byte order, and the index of that answer."""
+    prefix_bytes = prefix.encode()
+    entries = []
+    highest = 0
+    for key, row in keys.scan(view.txn, view.handles.kvs, prefix_bytes):
+        entry = entry_of(key.decode(), row)
+        entries.append(entry)
+        if entry.modify_index > highest:
+            highest = entry.modify_index
+    return entries, _prefix_index(view, prefix_bytes, highest)
+
+
+def _prefix_index(view: View, prefix: bytes, highest: int) -> int:
+    """Return the index of a listing whose entries have `highest` as their highest ModifyIndex (0: no entries)."""
+    if not prefix:
+        return table_index(view)
+    buried = tombstones.index_under(view, prefix)
+    if buried and not highest:
+        # Nothing is left, and a deletion from further up may be newer than what is remembered under the prefix.
+        buried = max(buried, tombstones.index_above(view, prefix))
+    return max(highest, buried) or table_index(view)
+
+
+def list_keys(view: View, prefix: str, separator: str | None) -> tuple[list[str], int]:
+    """Return keys under `prefix`, folded behind the next `separator`, in byte order, and the index of that answer.
+
+    Folded-away keys are looked at for their ModifyIndex, up to FOLDED_VISITS_MAX of them; from there on the listing
+    jumps over folded prefixes and its index is the table's: never lower than the exact one, so a watcher may be
+    answered once too often but never too late.
+    """
+    prefix_bytes = prefix.encode()
+    if not separator:
+        found = []
+        highest = 0
+        for key, row in keys.scan(view.txn, view.handles.kvs, prefix_bytes):
+            found.append(key.decode())
+            highest = max(highest, modify_index_of(row))
+        return found, _prefix_index(view, prefix_bytes, highest)
+    return _list_folded(view, prefix_bytes, separator.encode())
+
+
+def _list_folded(view: View, prefix: bytes, separator: bytes) -> tuple[list[str], int]:
+    found: list[str] = []
+    folded: bytes | None = None
+    highest = visits = 0
+    for key, row in keys.scan(view.txn, view.handles.kvs, prefix):
+        highest = max(highest, modify_index_of(row))
+        if folded is not None and key.startswith(folded):
+            visits += 1
+            if visits > FOLDED_VISITS_MAX:
+                found.extend(_seek_folded(view, prefix, separator, keys.successor(folded)))
+                return found, table_index(view)
+            continue
+        cut = key.find(separator, len(prefix))
+        if cut < 0:
+            folded = None
+            found.append(key.decode())
+        else:
+            folded = key[: cut + len(separator)]
+            found.append(folded.decode())
+    return found, _prefix_index(view, prefix, highest)
+
+
+def _seek_folded(view: View, prefix: bytes, separator: bytes, target: bytes | None) -> list[str]:
+    """Go on with a folded listing at `target`, jumping over every folded prefix."""
+    found = []
+    while target is not None:
+        item = keys.seek(view.txn, view.handles.kvs, target)
+        if item is None or not item[0].startswith(prefix):
+            break
+        key = item[0]
+        cut = key.find(separator, len(prefix))
+        if cut < 0:
+            found.append(key.decode())
+            target = key + b"\x00"
+        else:
+            folded = key[: cut + len(separator)]
+            found.append(folded.decode())
+            target = keys.successor(folded)
+    return found
+
+
+# Writes
+
+
+def cas_matches(old_row: bytes | None, cas_index: int) -> bool:
+    """Return whether a compare-and-set may happen: 0 wants no such key, anything else that ModifyIndex."""
+    if old_row is None:
+        return cas_index == 0
+    return cas_index != 0 and modify_index_of(old_row) == cas_index
+
+
+def write(batch: Batch, key: bytes, value: bytes, flags: int, old_row: bytes | None) -> bytes:
+    """Set value and flags of `key`; return the body now stored. Raises ValueError if flags don't fit.
+
+    Session and CreateIndex are kept, the lock index becomes 0 as the specification has it, and a write that changes
+    nothing leaves ModifyIndex and wakes nobody.
+    """
+    index = batch.index
+    if old_row is None:
+        body = encode_body(index, index, flags, 0, "", value)
+    else:
+        old = decode_row(old_row)
+        if old.value == value and old.flags == flags and old.lock_index == 0:
+            return old_row[:-DIGEST_BYTES]
+        body = encode_body(old.create_index, index, flags, 0, old.session, value)
+    batch.write(KVS, key, body, old_row)
+    batch.bump("kvs")
+    batch.touched_keys["kvs"].add(key)
+    return body
+
+
+def delete(batch: Batch, key: bytes, old_row: bytes) -> None:
+    """Delete an existing key and remember that."""
+    batch.remove(KVS, key, old_row)
+    tombstones.bury(batch, key, tree=False)
+    batch.bump("kvs")
+    batch.touched_keys["kvs"].add(key)
+
+
+def delete_tree(batch: Batch, prefix: bytes) -> int:
+    """Delete every key that starts with `prefix`; return how many there were."""
+    count = 0
+    touched: list[bytes] = []
+    while doomed := _first_rows(batch, prefix):
+        for key, row in doomed:
+            batch.remove(KVS, key, row)
+        count += len(doomed)
+        if len(touched) <= TOUCHED_KEYS_MAX:
+            touched.extend(key for key, _ in doomed)
+    if not count:
+        return 0
+    if prefix:
+        tombstones.bury(batch, prefix, tree=True)
+    batch.bump("kvs")
+    if count <= TOUCHED_KEYS_MAX:
+        batch.touched_keys["kvs"].update(touched)
+    else:
+        batch.touched_trees.append(("kvs", prefix))
+    return count
+
+
+def _first_rows(batch: Batch, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the first rows under `prefix`: few enough to be held in memory whatever their values."""
+    rows: list[tuple[bytes, bytes]] = []
+    rows_bytes = 0
+    for item in keys.scan(batch.txn, batch.handles.kvs, prefix):
+        rows.append(item)
+        rows_bytes += len(item[1])
+        if len(rows) == DELETE_SLICE_COUNT or rows_bytes > DELETE_SLICE_BYTES:
+            break
+    return rows

@@ -1,0 +1,440 @@
+"""The LMDB environment: read views, the one open write batch, and the row that says where the state stands.
+
+The environment is never synced: it is a working copy, rebuilt at start from a snapshot and the log (docs/internals/
+state_machine.md). One thread writes, the one that applies the log. Read views are consistent and may be opened in
+any thread; they see the last committed batch, and must be closed soon, since pages they can see aren't reused.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import lmdb
+
+from base.codec import Record, decode, encode
+from base.errors import DataDamaged, DiskFailed, require
+from fsm.digest import DIGEST_BYTES, DIGEST_MASK
+from fsm.store import keys
+from fsm.store.tables import (
+    DATABASES_PER_GENERATION,
+    GENERATIONS,
+    INDEXES,
+    TABLES,
+    Handles,
+    Table,
+    open_handles,
+)
+
+FORMAT = 1
+"""Layout of the file. A server refuses any other: it would misread it."""
+FILE_NAME = "state.mdb"
+MAP_BYTES_DEFAULT = 64 << 30
+"""Address space, not disk: the file grows as needed. Far above any state that fits a control plane."""
+READERS_MAX = 1024
+"""Read views open at one time. Each is short-lived; blocked queries hold none."""
+SPARE_VIEWS = 64
+"""Closed read transactions kept for reuse: saves the allocation."""
+U64_MAX = (1 << 64) - 1
+
+STATE_KEY = b"state"
+RESTORE_KEY = b"restore"
+RING_PREFIX = b"digest/"
+ZERO_DIGEST = bytes(DIGEST_BYTES)
+OFFSET_WEIGHT = 0x9E3779B97F4A7C15F39CC0605CEDC835
+"""Odd, so that every index offset adds something else to the digest."""
+
+
+class State(Record, frozen=True, kw_only=True):
+    """The row that says where the state stands; written with every batch, in the same transaction."""
+
+    format: int = FORMAT
+    raft_index: int = 0
+    term: int = 0
+    index_offset: int = 0
+    """Client index = Raft index + this. Only restoring an archive raises it."""
+    generation: int = 0
+    digests: tuple[bytes, ...] = (ZERO_DIGEST,) * len(TABLES)
+    """Of the active generation, one per table, little-endian."""
+
+    def digest_total(self) -> int:
+        """Return the digest of everything that is stored."""
+        return combined_digest([int.from_bytes(digest, "little") for digest in self.digests], self.index_offset)
+
+
+def combined_digest(digests: list[int], index_offset: int) -> int:
+    """Return the digest of the state, given those of its tables."""
+    return sum(digests) + index_offset * OFFSET_WEIGHT & DIGEST_MASK
+
+
+class View:
+    """What reads and writes have in common: a transaction and the tables of the active generation in it."""
+
+    __slots__ = ("handles", "store", "txn")
+
+    store: "Store"
+    txn: Any
+    handles: Handles
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """Return the row (body and hash) at `key`, or None."""
+        return keys.get(self.txn, self.handles.pair(table), key)
+
+    def index_row(self, name: str) -> int:
+        """Return a counter of the index table, 0 if it was never set."""
+        row = self.txn.get(name.encode(), None, self.handles.indexes)
+        return int.from_bytes(row, "big") if row is not None else 0
+
+
+class ReadView(View):
+    """One consistent look at the state. A context manager; closing twice is harmless."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, store: "Store") -> None:
+        self.store = store
+        try:
+            self.txn = txn = store.environment.begin()
+        except lmdb.ReadersFullError as error:
+            raise DiskFailed(f"more than {READERS_MAX} read views are open: {error}") from error
+        # Another thread may be committing: the cached state counts only if it is that of our transaction.
+        txn_id, state = store.committed
+        if txn.id() != txn_id:
+            state = _read_state(txn, store.meta)
+        self.state: State = state
+        self.handles = store.generations[state.generation]
+
+    def __enter__(self) -> "ReadView":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.txn.abort()
+
+    def close(self) -> None:
+        """End the view; its rows may not be used any more."""
+        self.txn.abort()
+
+    @property
+    def raft_index(self) -> int:
+        """Raft index of the last applied entry that this view sees."""
+        return self.state.raft_index
+
+    @property
+    def index(self) -> int:
+        """The same as clients see it."""
+        return self.state.raft_index + self.state.index_offset
+
+    @property
+    def term(self) -> int:
+        """Term of that entry."""
+        return self.state.term
+
+
+class Batch(View):
+    """The one write transaction: all entries between two commits. Every change of a row goes through here."""
+
+    __slots__ = (
+        "_counters",
+        "_counters_hashed",
+        "_undo",
+        "digests",
+        "generation",
+        "index",
+        "index_offset",
+        "raft_index",
+        "replaced",
+        "term",
+        "touched_keys",
+        "touched_trees",
+    )
+
+    def __init__(self, store: "Store", state: State) -> None:
+        self.store = store
+        try:
+            self.txn = store.environment.begin(write=True)
+        except lmdb.Error as error:
+            raise DiskFailed(f"the state in {store.path} cannot be written: {error}") from error
+        self.raft_index = state.raft_index
+        self.term = state.term
+        self.index_offset = state.index_offset
+        self.index = state.raft_index + state.index_offset
+        """Client index of the entry being applied; stamped on what it changes."""
+        self.generation = state.generation
+        self.handles = store.generations[state.generation]
+        self.digests = [int.from_bytes(digest, "little") for digest in state.digests]
+        self.touched_keys: dict[str, set[bytes]] = {table.name: set() for table in TABLES}
+        """What watches must hear of, by table name."""
+        self.touched_trees: list[tuple[str, bytes]] = []
+        """(table name, prefix) where so much changed that single keys aren't listed."""
+        self.replaced = False
+        """Everything was replaced: watches are abandoned instead of matched."""
+        self._counters: dict[str, int] = {}
+        self._counters_hashed: dict[str, int] = {}
+        self._undo: list[Callable[[], object]] | None = None
+
+    # Rows
+
+    def write(self, table: Table, key: bytes, body: bytes, old_row: bytes | None) -> None:
+        """Store `body` at `key`; `old_row` is what `get` returns for it now."""
+        digest = table.hasher.row(key, body)
+        position = table.number - 1
+        total = self.digests[position] + int.from_bytes(digest, "little")
+        if old_row is not None:
+            total -= int.from_bytes(old_row[-DIGEST_BYTES:], "little")
+        self.digests[position] = total & DIGEST_MASK
+        keys.put(self.txn, self.handles.pair(table), key, body + digest)
+        if self._undo is not None:
+            self._undo.append(lambda: self._put_back(table, key, old_row))
+
+    def remove(self, table: Table, key: bytes, old_row: bytes) -> None:
+        """Delete `key`; `old_row` is what `get` returns for it now."""
+        position = table.number - 1
+        self.digests[position] = (self.digests[position] - int.from_bytes(old_row[-DIGEST_BYTES:], "little")) & (
+            DIGEST_MASK
+        )
+        keys.delete(self.txn, self.handles.pair(table), key)
+        if self._undo is not None:
+            self._undo.append(lambda: self._put_back(table, key, old_row))
+
+    def clear(self, table: Table) -> None:
+        """Delete every row; never inside a savepoint, since it could not be undone."""
+        require(self._undo is None, "a table cannot be cleared inside a savepoint")
+        pair = self.handles.pair(table)
+        self.txn.drop(pair.main, delete=False)
+        self.txn.drop(pair.long, delete=False)
+        self.digests[table.number - 1] = 0
+
+    def write_derived(self, database: Any, key: bytes, value: bytes) -> None:
+        """Store a row that follows from rows of tables and is therefore no part of the digest; `key` is new."""
+        self.txn.put(key, value, db=database)
+        if self._undo is not None:
+            self._undo.append(lambda: self.txn.delete(key, db=database))
+
+    def remove_derived(self, database: Any, key: bytes) -> None:
+        """Delete such a row."""
+        value = self.txn.pop(key, db=database)
+        if self._undo is not None and value is not None:
+            self._undo.append(lambda: self.txn.put(key, value, db=database))
+
+    def _put_back(self, table: Table, key: bytes, old_row: bytes | None) -> None:
+        pair = self.handles.pair(table)
+        if old_row is None:
+            keys.delete(self.txn, pair, key)
+        else:
+            keys.put(self.txn, pair, key, old_row)
+
+    # Counters of the index table: kept in memory and written once a batch.
+
+    def index_row(self, name: str) -> int:
+        counter = self._counters.get(name)
+        return super().index_row(name) if counter is None else counter
+
+    def bump(self, name: str) -> None:
+        """Set a counter to the index of the entry being applied."""
+        counters = self._counters
+        if name not in counters:
+            self._counters_hashed[name] = super().index_row(name)
+        counters[name] = self.index
+
+    def fold_counters(self) -> None:
+        """Bring the digest of the index table up to date with the counters."""
+        hashed, hasher = self._counters_hashed, INDEXES.hasher
+        position = INDEXES.number - 1
+        total = self.digests[position]
+        for name, counter in self._counters.items():
+            if hashed[name] == counter:
+                continue
+            key = name.encode()
+            if hashed[name]:
+                total -= int.from_bytes(hasher.row(key, hashed[name].to_bytes(8, "big")), "little")
+            total += int.from_bytes(hasher.row(key, counter.to_bytes(8, "big")), "little")
+            hashed[name] = counter
+        self.digests[position] = total & DIGEST_MASK
+
+    def digest_total(self) -> int:
+        """Return the digest of everything at this moment."""
+        self.fold_counters()
+        return combined_digest(self.digests, self.index_offset)
+
+    # Several operations, all or nothing
+
+    def savepoint(self) -> "Savepoint":
+        """Start recording; nested use is a defect."""
+        require(self._undo is None, "a savepoint is already open")
+        self._undo = []
+        return Savepoint(self)
+
+    # Generations
+
+    def empty_generation(self, generation: int) -> None:
+        """Delete everything in a generation that isn't the active one."""
+        require(generation != self.generation and self._undo is None, "the active generation cannot be emptied")
+        for database in self.store.generations[generation].databases():
+            self.txn.drop(database, delete=False)
+
+    def replace_generation(self, generation: int, digests: list[int]) -> None:
+        """Make `generation` the active one, whose tables have these digests, and empty the one that was."""
+        old, self.generation = self.generation, generation
+        self.handles = self.store.generations[generation]
+        self.digests = digests
+        self.index = self.raft_index + self.index_offset
+        self.replaced = True
+        self._counters.clear()
+        self._counters_hashed.clear()
+        self.empty_generation(old)
+
+    # End
+
+    def state(self) -> State:
+        """Return the row that describes this batch once it is committed."""
+        self.fold_counters()
+        return State(
+            raft_index=self.raft_index,
+            term=self.term,
+            index_offset=self.index_offset,
+            generation=self.generation,
+            digests=tuple([total.to_bytes(DIGEST_BYTES, "little") for total in self.digests]),
+        )
+
+    def abort(self) -> None:
+        """Drop everything since the last commit."""
+        self.txn.abort()
+
+    def commit(self) -> State:
+        """Write counters and state, and commit; raises DiskFailed."""
+        state = self.state()
+        txn = self.txn
+        try:
+            for name, counter in self._counters.items():
+                txn.put(name.encode(), counter.to_bytes(8, "big"), db=self.handles.indexes)
+            txn.put(STATE_KEY, encode(state), db=self.store.meta)
+            txn_id = txn.id()
+            txn.commit()
+        except lmdb.Error as error:
+            raise DiskFailed(f"the state in {self.store.path} cannot be written: {error}") from error
+        self.store.committed = (txn_id, state)
+        return state
+
+
+class Savepoint:
+    """Takes back everything that happened to a batch since it was made: rows, digests, counters, touched keys."""
+
+    __slots__ = ("_batch", "_counters", "_counters_hashed", "_digests", "_keys", "_trees_count", "_undo")
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._undo: list[Callable[[], object]] = []
+        batch._undo = self._undo
+        self._digests = list(batch.digests)
+        self._counters = dict(batch._counters)
+        self._counters_hashed = dict(batch._counters_hashed)
+        self._keys = batch.touched_keys
+        self._trees_count = len(batch.touched_trees)
+        batch.touched_keys = {name: set() for name in self._keys}
+
+    def keep(self) -> None:
+        """What was done stays."""
+        batch = self._batch
+        batch._undo = None
+        for name, touched in batch.touched_keys.items():
+            self._keys[name].update(touched)
+        batch.touched_keys = self._keys
+
+    def roll_back(self) -> None:
+        """What was done is undone, newest first."""
+        batch = self._batch
+        batch._undo = None
+        for step in reversed(self._undo):
+            step()
+        batch.digests = self._digests
+        batch._counters = self._counters
+        batch._counters_hashed = self._counters_hashed
+        batch.touched_keys = self._keys
+        del batch.touched_trees[self._trees_count :]
+
+
+def _read_state(txn: Any, meta: Any) -> State:
+    row = txn.get(STATE_KEY, None, meta)
+    return decode(State, row) if row is not None else State()
+
+
+class Store:
+    """The environment and its databases. Create one with `create` or `open`."""
+
+    def __init__(self, path: Path, environment: lmdb.Environment) -> None:
+        self.path = path
+        self.environment = environment
+        self.meta: Any = environment.open_db(b"meta")
+        self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]
+        with environment.begin() as txn:
+            state = _read_state(txn, self.meta)
+            if state.format != FORMAT:
+                raise DataDamaged(f"{path} has state format {state.format}; this version reads format {FORMAT}")
+            self.committed: tuple[int, State] = (txn.id(), state)
+
+    @classmethod
+    def create(cls, directory: Path, *, map_bytes: int = MAP_BYTES_DEFAULT) -> "Store":
+        """Start with nothing in `directory`, removing what an earlier process left there; raises DiskFailed."""
+        discard(directory)
+        return cls.open(directory, map_bytes=map_bytes)
+
+    @classmethod
+    def open(cls, directory: Path, *, map_bytes: int = MAP_BYTES_DEFAULT) -> "Store":
+        """Open what is in `directory`, or start with nothing; raises DataDamaged, DiskFailed."""
+        path = directory / FILE_NAME
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            environment = lmdb.open(
+                str(path),
+                map_size=map_bytes,
+                subdir=False,
+                readonly=False,
+                metasync=False,
+                sync=False,
+                writemap=False,  # a stray pointer must not be able to write into the state
+                map_async=False,
+                mode=0o600,
+                readahead=False,
+                meminit=True,  # what was in memory before must not end up in snapshots
+                max_readers=READERS_MAX,
+                max_dbs=1 + GENERATIONS * DATABASES_PER_GENERATION,
+                max_spare_txns=SPARE_VIEWS,
+                lock=True,
+            )
+        except OSError as error:
+            raise DiskFailed(f"the state directory {directory} cannot be used: {error}") from error
+        except lmdb.Error as error:
+            raise DataDamaged(f"{path} is not a readable state file: {error}") from error
+        return cls(path, environment)
+
+    @property
+    def state(self) -> State:
+        """The row of the last committed batch."""
+        return self.committed[1]
+
+    def read(self) -> ReadView:
+        """Return a consistent view; use it as a context manager."""
+        return ReadView(self)
+
+    def write(self) -> Batch:
+        """Open the one write transaction."""
+        return Batch(self, self.state)
+
+    def file_bytes(self) -> int:
+        """Return the size of the file on disk."""
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        """Close the environment; open views end."""
+        self.environment.close()
+
+
+def discard(directory: Path) -> None:
+    """Remove the working copy in `directory`, if there is one; raises DiskFailed."""
+    try:
+        for name in (FILE_NAME, FILE_NAME + "-lock"):
+            (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskFailed(f"the state directory {directory} cannot be cleared: {error}") from error
