@@ -8,7 +8,7 @@ from collections import OrderedDict
 from base.errors import require
 from fsm import digest
 from fsm.commands.registry import apply_command
-from fsm.store.store import RING_PREFIX, Batch, ReadView, State, Store
+from fsm.store.store import RING_PREFIX, Batch, ReadView, Store
 from fsm.watch import WatchRegistry
 
 
@@ -105,9 +105,10 @@ class Machine:
         """Return a consistent view of the last committed batch; use it as a context manager, and not for long."""
         return self.store.read()
 
-    def digest_now(self) -> tuple[int, str]:
-        """Return (raft index, digest) of the last committed batch."""
-        return digest_of(self.store.state)
+    @property
+    def digest_now(self) -> str:
+        """The digest of the last committed batch, at `raft_index_visible`."""
+        return digest.text(self.store.state.digest_total())
 
     def digest_at(self, raft_index: int) -> str | None:
         """Return the digest right after the entry `raft_index`, or None where it isn't known (any more)."""
@@ -139,8 +140,3 @@ class Machine:
             self._batch.abort()
             self._batch = None
         self.store.close()
-
-
-def digest_of(state: State) -> tuple[int, str]:
-    """Return (raft index, digest) that a state row speaks of."""
-    return state.raft_index, digest.text(state.digest_total())

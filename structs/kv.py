@@ -6,6 +6,7 @@ Source: state store specification, sections 3, 4 and 6; HTTP API, sections 4 and
 from enum import StrEnum
 
 from base.codec import Record
+from base.errors import InvalidRequest, TooLarge
 from structs.query import QueryMeta, QueryOptions, WriteOptions
 
 KIB = 1024
@@ -45,6 +46,22 @@ class KVVerb(StrEnum):
     CHECK_NOT_EXISTS = "check-not-exists"
 
 
+FLAGS_MAX = (1 << 64) - 1
+
+
+def check_operation(verb: str, key: str, value: bytes, flags: int, *, value_bytes_max: int = VALUE_BYTES_MAX) -> None:
+    """Raise InvalidRequest or TooLarge if an operation can never succeed. Asked at the border, never in a replay."""
+    if not key and verb not in (KVVerb.DELETE_TREE, KVVerb.GET_TREE):
+        raise InvalidRequest("Must provide key")
+    key_bytes = len(key.encode(errors="surrogatepass"))
+    if key_bytes > KEY_BYTES_MAX:
+        raise TooLarge(f"Key is too large ({key_bytes} > {KEY_BYTES_MAX} bytes)")
+    if len(value) > value_bytes_max:
+        raise TooLarge(f'Value for key "{key}" is too large ({len(value)} > {value_bytes_max} bytes)')
+    if not 0 <= flags <= FLAGS_MAX:
+        raise InvalidRequest(f"flags {flags} are not an unsigned 64-bit number")
+
+
 class KVCommand(Record, frozen=True, kw_only=True):
     """Logged: one KV write. Verbs are SET, CAS, DELETE, DELETE_CAS, DELETE_TREE (LOCK and UNLOCK with sessions)."""
 
@@ -54,6 +71,26 @@ class KVCommand(Record, frozen=True, kw_only=True):
     flags: int = 0
     cas_index: int = 0
     session: str = ""
+
+
+WRITE_VERBS = frozenset(
+    {
+        KVVerb.SET,
+        KVVerb.CAS,
+        KVVerb.DELETE,
+        KVVerb.DELETE_CAS,
+        KVVerb.DELETE_TREE,
+        KVVerb.LOCK,
+        KVVerb.UNLOCK,
+    }
+)
+
+
+def check_write(command: KVCommand, *, value_bytes_max: int = VALUE_BYTES_MAX) -> None:
+    """Raise InvalidRequest or TooLarge if a write can never succeed. Asked at the border, never in a replay."""
+    if command.verb not in WRITE_VERBS:
+        raise InvalidRequest(f'unknown KV verb "{command.verb}"')
+    check_operation(command.verb, command.key, command.value, command.flags, value_bytes_max=value_bytes_max)
 
 
 class KVApplyRequest(Record, frozen=True, kw_only=True):

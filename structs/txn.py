@@ -1,10 +1,14 @@
 """Several KV operations as one entry. Source: state store specification, section 6; HTTP API, section 5."""
 
 from base.codec import Record
-from structs.kv import KVEntry, KVVerb
+from base.errors import InvalidRequest, TooLarge
+from structs.kv import KIB, KVEntry, KVVerb, check_operation
 from structs.query import QueryMeta, QueryOptions
 
 OPERATIONS_MAX = 128
+"""Operations of one transaction: one log entry, applied in one go, must stay short."""
+TXN_BYTES_MAX = 512 * KIB
+"""The whole request as a client sends it; above, the log entry would hold up heartbeats."""
 
 
 class TxnOp(Record, frozen=True, kw_only=True):
@@ -50,6 +54,27 @@ class TxnRequest(Record, frozen=True, kw_only=True):
 
     operations: list[TxnOp]
     options: QueryOptions = QueryOptions()
+
+    def complaint(self, *, value_bytes_max: int = TXN_BYTES_MAX) -> str | None:
+        """Return why this can never succeed, or None; `check_operations` raises the same, with its status code."""
+        try:
+            check_operations(self.operations, value_bytes_max=value_bytes_max)
+        except (InvalidRequest, TooLarge) as error:
+            return str(error)
+        return None
+
+
+def check_operations(operations: list[TxnOp], *, value_bytes_max: int) -> None:
+    """Raise InvalidRequest or TooLarge if a transaction can never succeed. Asked at the border, never in a replay.
+
+    What is wrong with a single operation, an unknown verb or an empty key, is not told here: it is an error of that
+    operation in the outcome.
+    """
+    if len(operations) > OPERATIONS_MAX:
+        raise TooLarge(f"Transaction contains too many operations ({len(operations)} > {OPERATIONS_MAX})")
+    for op in operations:
+        if op.key:
+            check_operation(op.verb, op.key, op.value, op.flags, value_bytes_max=value_bytes_max)
 
 
 class TxnReply(Record, frozen=True, kw_only=True):

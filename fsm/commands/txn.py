@@ -165,11 +165,11 @@ def apply(batch: Batch, command: TxnCommand) -> TxnOutcome:
     return outcome
 
 
-def read(view: View, operations: list[TxnOp]) -> TxnOutcome:
+def read_only_outcome(view: View, operations: list[TxnOp]) -> TxnOutcome:
     """Answer a transaction without writes from a view; a write in it is an unknown verb."""
     return _run(view, operations, READ_VERBS)
 
 
 def is_read_only(operations: list[TxnOp]) -> bool:
-    """Return whether no operation writes, so that `read` can answer. An unknown verb doesn't write."""
+    """Return whether no operation writes, so that `read_only_outcome` can answer. An unknown verb doesn't write."""
     return not any(op.verb in WRITE_VERBS for op in operations)

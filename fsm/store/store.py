@@ -13,7 +13,7 @@ from typing import Any
 import lmdb
 
 from base.codec import Record, decode, encode
-from base.errors import DataDamaged, DiskFailed, require
+from base.errors import DataDamaged, DiskFailed, InvalidRequest, require
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import keys
 from fsm.store.tables import (
@@ -100,7 +100,7 @@ class ReadView(View):
         # Another thread may be committing: the cached state counts only if it is that of our transaction.
         txn_id, state = store.committed
         if txn.id() != txn_id:
-            state = _read_state(txn, store.meta)
+            state = read_state_row(txn, store.meta)
         self.state: State = state
         self.handles = store.generations[state.generation]
 
@@ -355,9 +355,15 @@ class Savepoint:
         del batch.touched_trees[self._trees_count :]
 
 
-def _read_state(txn: Any, meta: Any) -> State:
+def read_state_row(txn: Any, meta: Any) -> State:
+    """Return the state row that a transaction sees; raises DataDamaged if it can't be read."""
     row = txn.get(STATE_KEY, None, meta)
-    return decode(State, row) if row is not None else State()
+    if row is None:
+        return State()
+    try:
+        return decode(State, row)
+    except InvalidRequest as error:
+        raise DataDamaged(f"the state row is damaged: {error}") from error
 
 
 class Store:
@@ -369,7 +375,7 @@ class Store:
         self.meta: Any = environment.open_db(b"meta")
         self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]
         with environment.begin() as txn:
-            state = _read_state(txn, self.meta)
+            state = read_state_row(txn, self.meta)
             if state.format != FORMAT:
                 raise DataDamaged(f"{path} has state format {state.format}; this version reads format {FORMAT}")
             self.committed: tuple[int, State] = (txn.id(), state)
