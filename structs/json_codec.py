@@ -16,7 +16,7 @@ from structs.kv import KVEntry
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-_unsafe = re.compile(r'[^ !#-%\'-;=?-\[\]-~]').search
+_unsafe = re.compile(r"[^ !#-%\'-;=?-\[\]-~]").search
 """Finds the first character of a string that cannot stand between quotes as it is."""
 INDENT_COUNT = 4
 

@@ -2,7 +2,7 @@
 
 Both RPCs are streams (`agent/delegate.py`). Save: the first chunk is an encoded `SnapshotSaveReply`, every further one
 is the next piece of the archive, b"" ends it. Restore: the caller sends the archive in pieces, calls `finish()`, and
-then receives one chunk, an encoded `SnapshotRestoreReply`, once the state is replaced; errors are raised by either side.
+then receives one chunk, an encoded `SnapshotRestoreReply`, once the state is replaced. Either side raises errors.
 """
 
 from base.codec import Record

@@ -1,0 +1,74 @@
+"""Asking the delegate for a read or a write, now if the reply is known now, else later. No decisions of a noun."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from agent.http.parameters import ReadParameters
+from agent.http.registry import RequestContext
+from agent.http.response import Response
+from base.codec import Record
+from structs.query import Consistency, QueryOptions
+
+Reply = TypeVar("Reply", bound=Record)
+Build = Callable[[QueryOptions], Record]
+
+
+def ask(
+    context: RequestContext,
+    method: str,
+    build: Build,
+    reply: type[Reply],
+    finish: Callable[[Reply], Response],
+) -> Response | Awaitable[Response]:
+    """Return `finish(reply)` of a read. `reply` must have a `meta`; `?max_stale` is kept by asking once more."""
+    parameters = context.read_parameters()
+    answer = context.delegate.call(method, build(parameters.options), reply)
+    if isinstance(answer, reply):
+        if not parameters.stale_s_max or _is_fresh(answer, parameters):
+            return finish(answer)
+        answer = context.delegate.call(method, build(_as_default(parameters)), reply)
+        if isinstance(answer, reply):
+            return finish(answer)
+        parameters = ReadParameters(parameters.options)
+    return _ask_later(context, method, build, reply, finish, answer, parameters)
+
+
+async def _ask_later(
+    context: RequestContext,
+    method: str,
+    build: Build,
+    reply: type[Reply],
+    finish: Callable[[Reply], Response],
+    answer: Any,
+    parameters: ReadParameters,
+) -> Response:
+    result = await answer
+    if parameters.stale_s_max and not _is_fresh(result, parameters):
+        again: Any = context.delegate.call(method, build(_as_default(parameters)), reply)
+        result = again if isinstance(again, reply) else await again
+    return finish(result)
+
+
+def _is_fresh(answer: Any, parameters: ReadParameters) -> bool:
+    """Whether a stale answer is young enough (HTTP conventions, section 2, `max_stale`)."""
+    return bool(answer.meta.last_contact_ms <= parameters.stale_s_max * 1000)
+
+
+def _as_default(parameters: ReadParameters) -> QueryOptions:
+    return msgspec.structs.replace(parameters.options, consistency=Consistency.DEFAULT)
+
+
+def tell(
+    context: RequestContext, method: str, request: Record, reply: type[Reply], finish: Callable[[Reply], Response]
+) -> Response | Awaitable[Response]:
+    """Return `finish(reply)` of a write or of a call without consistency modes."""
+    answer = context.delegate.call(method, request, reply)
+    if isinstance(answer, reply):
+        return finish(answer)
+    return _tell_later(answer, finish)
+
+
+async def _tell_later(answer: Any, finish: Callable[[Reply], Response]) -> Response:
+    return finish(await answer)
