@@ -126,7 +126,7 @@ class RPCListener:
     async def _handshake(self, stream: Stream) -> tuple[Stream, Caller, int]:
         """Return the stream to speak on, who is there, and the protocol; raises Unreachable or PeerRefused."""
         first = await _first_byte(stream)
-        required = self._tls is not None and self._tls.config.verify_incoming
+        required = self._tls is not None and self._tls.identity_required
         caller = Caller(address=stream.peer_address, identity_required=required)
         if first == BYTE_TLS and self._tls is not None:
             stream, identity = await self._tls.accept(stream)

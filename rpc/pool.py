@@ -201,7 +201,7 @@ class RPCPool:
             with trio.move_on_after(timeout_s):
                 stream = await self._network.dial(host, port, timeout_s)
                 caller = Caller(address=address)
-                if self._tls is not None and self._tls.config.verify_outgoing:
+                if self._tls is not None and self._tls.outgoing:
                     await stream.send_all(bytes([BYTE_TLS]))
                     stream, identity = await self._tls.connect(stream)
                     caller = Caller(address=address, role=identity.role, tls=True)
@@ -209,7 +209,7 @@ class RPCPool:
                 if first_byte == BYTE_RPC and await stream.receive_some(1) != bytes([BYTE_RPC]):
                     raise Unreachable(f"rpc: {address} refused the connection")
                 return stream, caller
-            raise Unreachable(f"rpc: dial {address}: handshake timeout")
+            raise Unreachable(f"rpc: dial {address}: no answer within {timeout_s:g} s")
         except BaseException:
             if stream is not None:
                 stream.close_now()
