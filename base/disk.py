@@ -83,7 +83,10 @@ class Disk(Protocol):
         ...
 
     def make_folder(self, path: PurePath) -> None:
-        """Make the folder and its parents, each durably; nothing happens if it exists."""
+        """Make the folder and its parents, each durably.
+
+        One that exists is made durable, too: the process that made it may have ended before its sync.
+        """
         ...
 
     def replace(self, source: PurePath, target: PurePath) -> None:
@@ -144,6 +147,8 @@ class RealDisk:
     def make_folder(self, path: PurePath) -> None:
         """See Disk."""
         if os.path.isdir(path):
+            if path.parent != path and os.access(path.parent, os.R_OK):
+                self.sync_folder(path.parent)
             return
         self.check_usable()
         if path.parent != path:

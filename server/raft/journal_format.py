@@ -3,10 +3,10 @@
 A segment is a header of one sector, then batches. A batch is what one sync made durable: a header, records, and
 padding to the next sector. All numbers are little-endian. `docs/internals/journal.md` draws it.
 
-The rule that everything about torn tails stands on: **no sector of a batch is all zeros.** The header begins
-with a magic, the padding is 0xFF, and a payload with a run of zeros as long as a sector is stuffed. Space that
-was never written reads as zeros, so an all-zero sector inside a batch proves that the batch's sync never ended,
-and hence that nothing in it was ever promised to anyone.
+The rule that everything about torn tails stands on: **no sector of a batch is all zeros, and its last byte is not
+zero.** The header begins with a magic, there is always some padding and it is 0xFF, and a payload with a run of
+zeros as long as a sector is stuffed. Space that was never written reads as zeros, so such zeros inside a batch
+prove that its sync never ended, and hence that nothing in it was ever promised to anyone.
 """
 
 import struct
@@ -156,8 +156,8 @@ def encode_batch(payload: bytes, *, sequence: int, commit_index: int, records_co
         "<QQIIII", sequence, commit_index, len(payload), records_count, zlib.crc32(payload, salt & 0xFFFFFFFF), flags
     )
     header = BATCH_MAGIC + struct.pack("<I", zlib.crc32(tail, salt >> 32)) + tail
-    padding = -(len(header) + len(payload)) % SECTOR_BYTES
-    return b"".join((header, payload, _PADDING[:padding]))
+    length = len(header) + len(payload)
+    return b"".join((header, payload, _PADDING[length % SECTOR_BYTES :]))
 
 
 def decode_batch_header(data: bytes, offset: int, salt: int) -> BatchHeader | None:
@@ -177,7 +177,7 @@ def decode_batch_header(data: bytes, offset: int, salt: int) -> BatchHeader | No
         records_count=records_count,
         payload_crc=payload_crc,
         flags=flags,
-        end=offset + length + -length % SECTOR_BYTES,
+        end=offset + length + SECTOR_BYTES - length % SECTOR_BYTES,
     )
 
 
@@ -209,6 +209,8 @@ def tail_is_torn(data: bytes, offset: int, sequence: int, salt: int) -> bool:
     if header is None:
         if data.startswith(_ZERO_SECTOR, offset):
             return True  # its first sector never reached the disk
+        if written < offset + SECTOR_BYTES:
+            return True  # the write stopped inside its first sector
         raise DataDamaged(f"offset {offset}: the header of batch {sequence} is damaged")
     if header.sequence != sequence:
         raise DataDamaged(f"offset {offset}: batch {header.sequence} stands where {sequence} belongs")
@@ -216,6 +218,8 @@ def tail_is_torn(data: bytes, offset: int, sequence: int, salt: int) -> bool:
         return True  # cut short by the end of the file
     if written > header.end:
         raise DataDamaged(f"offset {header.end}: bytes that no batch wrote")
+    if written < header.end:
+        return True  # its end never reached the disk
     for position in range(offset, header.end, SECTOR_BYTES):
         if data.startswith(_ZERO_SECTOR, position):
             return True
