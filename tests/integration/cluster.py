@@ -168,6 +168,17 @@ class Node:
         """One HTTP exchange with this node; raises NotSent or NotAnswered."""
         return await fetch(self.http_address, method, path, body, timeout_s=timeout_s)
 
+    async def wait_answering(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until its HTTP port answers anything at all; raises ProcessFailed."""
+        with trio.move_on_after(timeout_s):
+            while True:
+                try:
+                    await self.request("GET", "/v1/status/leader")
+                    return
+                except (NotSent, NotAnswered):
+                    await trio.sleep(POLL_INTERVAL_S)
+        raise ProcessFailed(f"{self.name} did not answer within {timeout_s:g} s\n{self.log_tail()}")
+
     async def known_leader(self) -> str:
         """RPC address of the leader as this node says; "" where it knows none or does not answer."""
         try:

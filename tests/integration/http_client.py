@@ -13,7 +13,7 @@ from typing import Any, Self
 import trio
 
 HEAD_BYTES_MAX = 64 * 1024
-BODY_BYTES_MAX = 64 * 1024 * 1024
+BODY_BYTES_MAX = 1024 * 1024 * 1024
 DIAL_TIMEOUT_S = 2.0
 
 

@@ -1,0 +1,262 @@
+"""The demonstration behind `scripts/demo`: what a user does, by the client library and the `mesh` command."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from base.errors import MeshError
+from mesh.client import Client
+from mesh.query import Read
+from mesh.watch import watch_key
+from structs.query import Consistency
+from tests.integration.cluster import Cluster, Node, ProcessFailed
+from tests.integration.digests import wait_equal_digests
+
+KEYS_COUNT = 1_000
+KILL_AT = KEYS_COUNT // 2
+WRITERS_COUNT = 4
+PREFIX = "demo/keys/"
+WATCHED = "demo/watched"
+STEP_TIMEOUT_S = 60.0
+INTERRUPTED = 130
+WATCH_WAIT_S = 2.0
+STALE = Read(consistency=Consistency.STALE)
+CONSISTENT = Read(consistency=Consistency.CONSISTENT)
+
+
+class DemoFailed(Exception):
+    """Something that was promised did not hold."""
+
+
+@dataclass
+class Story:
+    """What happened while writing."""
+
+    acknowledged: dict[str, bytes] = field(default_factory=dict)
+    unknown_count: int = 0
+    refused_count: int = 0
+    killed_at_s: float = 0.0
+    next_write_s: float = 0.0
+    """From the SIGKILL to the first acknowledgement of a write that began after it."""
+    watched: list[bytes] = field(default_factory=list)
+
+
+class Demo:
+    """The steps, in the order of their methods."""
+
+    def __init__(self, cluster: Cluster, console: Console) -> None:
+        self.cluster = cluster
+        self.console = console
+        self.story = Story()
+        self.agent = cluster.agents[0]
+        self.victim: Node | None = None
+        self.held = False
+
+    def say(self, text: str) -> None:
+        self.console.print(f"[bold cyan]==>[/] {text}", highlight=False)
+
+    def mesh(self, *words: str) -> None:
+        """Run the `mesh` command as a user would, and show what it prints."""
+        command = [str(Path(sys.executable).parent / "mesh"), *words, f"-http-addr=http://{self.agent.http_address}"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=STEP_TIMEOUT_S, stdin=subprocess.DEVNULL
+        )
+        self.console.print(f"[dim]$ mesh {shlex.join(words)}[/]", highlight=False)
+        self.console.print(done.stdout.rstrip() or done.stderr.rstrip(), highlight=False, markup=False)
+        if done.returncode != 0:
+            raise DemoFailed(f"mesh {shlex.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+
+    async def start(self) -> None:
+        began_s = trio.current_time()
+        self.cluster.start()
+        leader = await self.cluster.wait_ready()
+        with Client(self.agent.http_address) as client:
+            await trio.to_thread.run_sync(client.kv.put, WATCHED, b"before")
+        took_s = trio.current_time() - began_s
+        self.say(f"three servers and an agent are up, and a first write is acknowledged: {took_s:.2f} s")
+        await trio.to_thread.run_sync(self.mesh, "members")
+        await trio.to_thread.run_sync(self.mesh, "operator", "raft", "list-peers")
+        self.say(f"{leader.name} leads")
+
+    def watch(self, client: Client) -> None:
+        """Follow the watched key by blocking queries until its last value."""
+        for answer in watch_key(client, WATCHED, Read(wait_s=WATCH_WAIT_S)):
+            value = answer.value.value if answer.value else b""
+            self.story.watched.append(value)
+            self.say(f"the watch sees [green]{WATCHED}[/] = {value.decode()!r} at index {answer.index}")
+            if value == b"after":
+                return
+
+    async def write(self) -> None:
+        """Write every key through the agent; kill the leader when half are acknowledged."""
+        self.say(f"writing {KEYS_COUNT:,} keys through the agent, {WRITERS_COUNT} at a time")
+        numbers = iter(range(KEYS_COUNT))
+        columns = (TextColumn("    acknowledged"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            bar = progress.add_task("keys", total=KEYS_COUNT)
+
+            async def write_some() -> None:
+                with Client(self.agent.http_address) as client:
+                    for number in numbers:  # shared: each writer takes the next one
+                        await self.write_one(client, f"{PREFIX}{number:04d}", f"value {number}".encode())
+                        progress.update(bar, completed=len(self.story.acknowledged))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(WRITERS_COUNT):
+                    nursery.start_soon(write_some)
+                nursery.start_soon(self.kill_leader)
+
+    async def write_one(self, client: Client, key: str, value: bytes) -> None:
+        """Put one key until it is acknowledged. Writing the same value again is harmless, so unknown ends are too."""
+        while True:
+            began_s = trio.current_time()
+            try:
+                await trio.to_thread.run_sync(client.kv.put, key, value)
+                break
+            except MeshError as error:
+                self.story.refused_count += error.definite
+                self.story.unknown_count += not error.definite
+                await trio.sleep(0.01)
+        self.story.acknowledged[key] = value
+        if self.story.killed_at_s and not self.story.next_write_s and began_s >= self.story.killed_at_s:
+            self.story.next_write_s = trio.current_time() - self.story.killed_at_s
+
+    async def kill_leader(self) -> None:
+        while len(self.story.acknowledged) < KILL_AT:  # noqa: ASYNC110  a count, polled: the writers stay simple
+            await trio.sleep(0.002)
+        self.victim = await self.cluster.leader()
+        self.victim.kill()
+        self.story.killed_at_s = trio.current_time()
+        self.say(f"[red]SIGKILL[/] to the leader, {self.victim.name}")
+
+    async def check(self) -> None:
+        """Everything acknowledged must be readable, first at the survivors, then everywhere."""
+        story = self.story
+        if story.next_write_s <= 0.0:
+            raise DemoFailed("no write was acknowledged after the leader was killed")
+        self.say(f"next acknowledged write after the kill: [bold green]{story.next_write_s:.2f} s[/]")
+        self.say(
+            f"{len(story.acknowledged):,} writes acknowledged; on the way {story.unknown_count} answered "
+            f"'unknown' and {story.refused_count} 'refused', all written again"
+        )
+        with Client(self.agent.http_address) as client:
+            await trio.to_thread.run_sync(client.kv.put, WATCHED, b"after")
+            missing = await trio.to_thread.run_sync(self.missing_at, client, CONSISTENT)
+        if missing:
+            raise DemoFailed(f"{len(missing)} acknowledged keys are not there after the kill, first {missing[0]}")
+        assert self.victim is not None
+        self.victim.start()
+        self.say(f"{self.victim.name} is started again")
+        await self.cluster.wait_ready()
+        index, digest = await wait_equal_digests(self.cluster.servers, timeout_s=STEP_TIMEOUT_S)
+        table = Table("server", "acknowledged keys there", "missing", "digest")
+        lost = 0
+        for server in self.cluster.servers:
+            with Client(server.http_address) as client:
+                missing = await trio.to_thread.run_sync(self.missing_at, client, STALE)
+            lost += len(missing)
+            there = len(story.acknowledged) - len(missing)
+            table.add_row(server.name, f"{there:,}", f"{len(missing)}", digest[:16])
+        self.console.print(table)
+        if lost:
+            raise DemoFailed(f"{lost} acknowledged writes were lost")
+        self.say(f"all digests are equal at index {index}")
+
+    def missing_at(self, client: Client, read: Read) -> list[str]:
+        """Acknowledged keys that this node does not have with their value."""
+        found = {entry.key: entry.value for entry in client.kv.list(PREFIX, read)}
+        return [key for key, value in self.story.acknowledged.items() if found.get(key) != value]
+
+    async def run(self) -> None:
+        """All steps; raises DemoFailed, ProcessFailed or MeshError where something did not hold."""
+        await self.start()
+        with Client(self.agent.http_address) as watching:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: trio.to_thread.run_sync(self.watch, watching, abandon_on_cancel=True))
+                await self.write()
+                await self.check()
+                with trio.move_on_after(STEP_TIMEOUT_S):
+                    while self.story.watched[-1:] != [b"after"]:  # noqa: ASYNC110  set by a thread
+                        await trio.sleep(0.02)
+                nursery.cancel_scope.cancel()
+        if self.story.watched[-1:] != [b"after"]:
+            raise DemoFailed(f"the watch did not see the last change: {self.story.watched}")
+        self.held = True
+        self.say("[bold green]everything held[/]: nothing that was acknowledged is lost, no change was missed")
+
+    def print_addresses(self, data: Path) -> None:
+        table = Table("node", "HTTP", "RPC", "pid")
+        for node in self.cluster.nodes:
+            table.add_row(node.name, node.http_address, node.rpc_address, str(node.pid))
+        self.console.print(table)
+        mesh = Path(sys.executable).parent / "mesh"
+        self.say(
+            f"data and logs are in {data}; try: {mesh} kv get -http-addr=http://{self.agent.http_address} {WATCHED}"
+        )
+
+
+async def demonstrate(arguments: argparse.Namespace, data: Path, console: Console) -> int:
+    """Run all steps, stay up if asked to, end all processes; returns the exit code."""
+    cluster = Cluster(data, servers=3, agents=1)
+    demo = Demo(cluster, console)
+    code = 0
+    try:
+        await demo.run()
+        demo.print_addresses(data)
+        if not arguments.once:
+            demo.say("staying up until Ctrl-C")
+            await trio.sleep_forever()
+        await cluster.stop()
+    except* (DemoFailed, ProcessFailed, MeshError, AssertionError, trio.TooSlowError) as failures:
+        console.print(cluster.story(), highlight=False, markup=False)
+        for failure in _leaves(failures):
+            console.print(f"[bold red]did not hold:[/] {failure}", highlight=False)
+        code = 1
+    except* KeyboardInterrupt:
+        code = 0 if demo.held else INTERRUPTED
+    finally:
+        cluster.close()
+    return code
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+@contextmanager
+def data_folder(chosen: Path | None) -> Iterator[Path]:
+    """The chosen folder, which stays, or a temporary one, which does not."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen
+    else:
+        with tempfile.TemporaryDirectory(prefix="mesh-demo-") as temporary:
+            yield Path(temporary)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="end by itself; the exit code says whether it held")
+    parser.add_argument("--data", type=Path, help="folder for data and logs; by default a temporary one")
+    arguments = parser.parse_args()
+    with data_folder(arguments.data) as data:
+        return trio.run(demonstrate, arguments, data, Console(), restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
