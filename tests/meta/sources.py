@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,11 +45,16 @@ class Module:
         return self.path.name == "__init__.py"
 
 
-def modules_of(*rooms: str) -> list[Module]:
+@cache
+def modules_of(*rooms: str) -> tuple[Module, ...]:
     """All modules of these top-level folders, in the order of their paths."""
-    return [
-        Module(path, _dotted(path)) for room in rooms for path in sorted((ROOT / room).rglob("*.py")) if path.is_file()
-    ]
+    return tuple(_module(path) for room in rooms for path in sorted((ROOT / room).rglob("*.py")) if path.is_file())
+
+
+@cache
+def _module(path: Path) -> Module:
+    """One object a file, so that it is read and parsed once for all tests."""
+    return Module(path, _dotted(path))
 
 
 def _dotted(path: Path) -> str:

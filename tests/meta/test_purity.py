@@ -11,8 +11,8 @@ FORBIDDEN_MODULES = frozenset(
 )
 FORBIDDEN_CALLS = ("open", "input", "hash", "id", "eval", "exec")
 FORBIDDEN_METHODS = {("datetime", "now"), ("datetime", "utcnow"), ("date", "today")}
-TYPES_ONLY = {"random.Random"}
-"""A seeded generator handed in is how chance comes through the door; making one is not allowed."""
+TYPES_ONLY = {"random", "random.Random"}
+"""A seeded generator handed in is how chance comes through the door: it may be named, but not made or used at large."""
 
 
 def deciding_modules() -> list[Module]:
@@ -48,6 +48,8 @@ def _forbidden_calls(node: ast.Call) -> list[str]:
         return [name] if name in FORBIDDEN_CALLS or name == "Random" else []
     if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
         pair = (node.func.value.id, node.func.attr)
+        if pair[0] == "random":
+            return [".".join(pair)]
         return [".".join(pair)] if pair in FORBIDDEN_METHODS else []
     return []
 
@@ -76,6 +78,9 @@ def test_deciding_files_do_not_act(module: Module) -> None:
         "[x for x in set(y)]",
         "hash('x')",
         "from random import Random\nRandom(3)",
+        "import random\nrandom.random()",
+        "import random\nrandom.Random(3)",
+        "from random import choice",
     ],
 )
 def test_the_check_finds_what_it_looks_for(source: str, tmp_path_factory: pytest.TempPathFactory) -> None:
