@@ -14,7 +14,7 @@ from agent.http.dispatch import Dispatcher
 from agent.http.errors import OUTCOME_REFUSED
 from agent.http.reader import Request, RequestReader
 from agent.http.registry import RequestContext
-from agent.http.response import Composer, Response, text_response
+from agent.http.response import STREAMED, Composer, Response, text_response
 from agent.http.settings import HTTPLimits
 from base.errors import InvalidRequest
 
@@ -102,7 +102,7 @@ class Connection:
                 continue
             context, endpoint = prepared  # type: ignore[misc]
             if request.pieces is not None:
-                context.body_stream = RequestBody(self, request)
+                context.exchange_or_none = Exchange(self, shared, request)
             result = dispatcher.run(context, endpoint)
             if type(result) is Response and not shared.composer.is_slow(result, accepts_gzip=request.head.accepts_gzip):
                 self.answer(request, result)
@@ -155,10 +155,8 @@ class Connection:
         return data
 
     def answer(self, request: Request, response: Response) -> None:
-        """Gather the bytes of an answer (of a stream: its head)."""
-        keep_alive = request.keep_alive and request.complete and not response.close
-        if response.stream is not None and not request.minor:
-            keep_alive = False
+        """Gather the bytes of an answer."""
+        keep_alive = request.keep_alive and request.complete
         shared = self._shared
         shared.answers_count += 1
         self.write(
@@ -170,6 +168,14 @@ class Connection:
                 minor=request.minor,
             )
         )
+        if not keep_alive:
+            self.closing = True
+
+    def begin_stream(self, request: Request, response: Response) -> None:
+        """Gather the head of an answer of unknown size."""
+        keep_alive = request.keep_alive and request.complete and request.minor > 0
+        self._shared.answers_count += 1
+        self.write(self._shared.composer.compose_stream_head(response, keep_alive=keep_alive, minor=request.minor))
         if not keep_alive:
             self.closing = True
 
@@ -193,35 +199,19 @@ class Connection:
         raise NotImplementedError
 
     async def finish(self, work: Work) -> None:
-        """Await and send one answer; raises Unreachable."""
+        """Await and gather one answer; raises Unreachable."""
         result = work.result
         response = result if isinstance(result, Response) else await result
         self.is_blocking = False
-        request = work.request
+        request, exchange = work.request, work.context.exchange_or_none
         shared = self._shared
         self.deadline_s = shared.now_s + shared.limits.write_s
-        if response.stream is not None:
-            await self._send_stream(request, response)
+        if isinstance(exchange, Exchange) and exchange.is_begun:
+            exchange.end(complete=response is STREAMED)
         elif shared.composer.is_slow(response, accepts_gzip=request.head.accepts_gzip):
             await trio.to_thread.run_sync(self.answer, request, response)  # nobody else answers meanwhile
         else:
             self.answer(request, response)
-
-    async def _send_stream(self, request: Request, response: Response) -> None:
-        """Send an answer of unknown size. If its source breaks, the chunks end without the last one."""
-        stream = response.stream
-        assert stream is not None  # the caller looked
-        self.answer(request, response)
-        async for piece in stream:
-            if piece:
-                if request.minor:
-                    self.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                else:
-                    self.write(piece)
-                await self.send()
-            self.deadline_s = self._shared.now_s + self._shared.limits.call_s
-        if request.minor:
-            self.write(LAST_CHUNK)
 
     def cancel(self) -> None:
         """End the connection and whatever it waits for."""
@@ -235,18 +225,21 @@ class Connection:
         self.cancel()
 
 
-class RequestBody:
-    """A streamed body, pulled by its handler: nothing is received that nobody asked for."""
+class Exchange:
+    """A request whose body or answer travels in pieces, as its handler sees it. Nothing is received unasked."""
 
-    def __init__(self, connection: Connection, request: Request) -> None:
+    def __init__(self, connection: Connection, shared: Shared, request: Request) -> None:
         self._connection = connection
+        self._shared = shared
         self._request = request
+        self.is_begun = False
+        """Whether the head of the answer is out: from then on an error can only cut the answer off."""
 
     async def receive_piece(self) -> bytes:
-        """See BodyStream."""
-        request, connection = self._request, self._connection
+        """Return the next piece of the body, b"" at its end; raises InvalidRequest, Unreachable."""
+        request, connection, limits = self._request, self._connection, self._shared.limits
         pieces = request.pieces
-        assert pieces is not None  # only streamed bodies come here
+        assert pieces is not None  # only such requests come here
         while not pieces:
             if request.complete:
                 return b""
@@ -256,11 +249,33 @@ class RequestBody:
             if reader.must_continue():
                 connection.write(CONTINUE_LINE)
                 await connection.send()
-            limits = connection._shared.limits
-            connection.deadline_s = connection._shared.now_s + limits.body_s
+            connection.deadline_s = self._shared.now_s + limits.body_s
             data = await connection.receive()
             if not data:
                 raise InvalidRequest("the request body breaks off")
             reader.feed(data)
-            connection.deadline_s = connection._shared.now_s + limits.call_s
+            connection.deadline_s = self._shared.now_s + limits.call_s
         return pieces.popleft()
+
+    async def begin_answer(self, response: Response) -> None:
+        """Send the head of an answer of unknown size."""
+        self.is_begun = True
+        self._connection.begin_stream(self._request, response)
+        await self._connection.send()
+
+    async def send_piece(self, piece: bytes) -> None:
+        """Send the next piece of the body; waits while the client does not keep up."""
+        connection = self._connection
+        if self._request.minor:
+            connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        else:
+            connection.write(piece)
+        await connection.send()
+        connection.deadline_s = self._shared.now_s + self._shared.limits.call_s
+
+    def end(self, *, complete: bool) -> None:
+        """End the answer. An incomplete one lacks its last chunk, and the connection closes."""
+        if not complete:
+            self._connection.closing = True
+        elif self._request.minor:
+            self._connection.write(LAST_CHUNK)

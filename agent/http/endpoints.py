@@ -1,5 +1,5 @@
 """Importing this registers every route: one module a noun."""
 
-from agent.http import kv
+from agent.http import agent, kv, operator, snapshot, status, txn
 
-__all__ = ["kv"]
+__all__ = ["agent", "kv", "operator", "snapshot", "status", "txn"]

@@ -3,7 +3,7 @@
 Patterns are Go's: exact paths win; a path that ends in "/" is a prefix, and the longest one wins.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
@@ -89,11 +89,17 @@ class AgentInfo(Protocol):
         """Return this node's meta data."""
 
 
-class BodyStream(Protocol):
-    """A body that is handed over while it arrives."""
+class Exchange(Protocol):
+    """A request whose body or answer travels in pieces."""
 
     async def receive_piece(self) -> bytes:
-        """Return the next piece, b"" at the end; raises InvalidRequest where the body breaks off or is malformed."""
+        """Return the next piece of the body, b"" at its end; raises InvalidRequest where it breaks off."""
+
+    async def begin_answer(self, response: Response) -> None:
+        """Send the head of an answer of unknown size. From then on an error can only cut the answer off."""
+
+    async def send_piece(self, piece: bytes) -> None:
+        """Send the next piece of the body; waits while the client does not keep up."""
 
 
 class Services:
@@ -111,8 +117,8 @@ class RequestContext:
     """One request as a handler sees it."""
 
     __slots__ = (
-        "body_stream",
         "delegate",
+        "exchange_or_none",
         "is_blocking",
         "method",
         "path",
@@ -134,9 +140,15 @@ class RequestContext:
         self.remainder = remainder
         """What follows a prefix route's path; "" for exact routes."""
         self.query = query
-        self.body_stream: BodyStream | None = None
+        self.exchange_or_none: Exchange | None = None
         self.is_blocking = False
         """Set for blocking queries: these are cancelled when the client hangs up."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """For routes whose body rule has no limit: body and answer in pieces."""
+        assert self.exchange_or_none is not None  # the connection gives one to each request of such a route
+        return self.exchange_or_none
 
     @property
     def agent(self) -> AgentInfo:
@@ -240,6 +252,3 @@ def route(
         return handler
 
     return register
-
-
-Chunks = AsyncIterator[bytes]

@@ -5,7 +5,7 @@ What is the same for all answers of a second (status line, date, configured head
 
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -27,9 +27,9 @@ _header_name = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII).fullmatch
 
 
 class Response:
-    """One answer. `headers` are complete header lines; `stream` replaces `body` for what has no known size."""
+    """One answer. `headers` are complete header lines. Some are shared: never change one that you did not make."""
 
-    __slots__ = ("body", "close", "content_type", "headers", "status", "stream")
+    __slots__ = ("body", "content_type", "headers", "status")
 
     def __init__(
         self,
@@ -37,16 +37,15 @@ class Response:
         body: bytes = b"",
         content_type: bytes = NO_TYPE,
         headers: bytes = b"",
-        stream: AsyncIterator[bytes] | None = None,
-        close: bool = False,
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.headers = headers
-        self.stream = stream
-        self.close = close
-        """Whether the connection ends with this answer, though the client would keep it."""
+
+
+STREAMED = Response(200)
+"""Returned by a handler that has sent its answer in pieces."""
 
 
 def json_response(value: object, *, headers: bytes = b"", status: int = 200) -> Response:
@@ -111,14 +110,12 @@ class Composer:
         return start
 
     def is_slow(self, response: Response, *, accepts_gzip: bool) -> bool:
-        """Whether the answer takes long to make: a stream, or a large body to be compressed."""
-        return response.stream is not None or (accepts_gzip and len(response.body) > GZIP_INLINE_BYTES_MAX)
+        """Whether making the bytes would keep the event loop from others for long."""
+        return accepts_gzip and len(response.body) > GZIP_INLINE_BYTES_MAX
 
     def compose(self, response: Response, *, accepts_gzip: bool, pretty: bool, keep_alive: bool, minor: int) -> bytes:
-        """Return the whole answer, or, for a stream, its head."""
+        """Return the bytes of an answer."""
         body = response.body
-        if response.stream is not None:
-            return self._compose_stream_head(response, keep_alive=keep_alive, minor=minor)
         if (pretty or self._pretty_always) and body and response.content_type is JSON_TYPE:
             body = indent_json(body)
         encoding = b""
@@ -135,8 +132,11 @@ class Composer:
             body,
         )
 
-    def _compose_stream_head(self, response: Response, *, keep_alive: bool, minor: int) -> bytes:
-        """An HTTP/1.0 client knows no chunks: for it the end of the connection is the end of the body."""
+    def compose_stream_head(self, response: Response, *, keep_alive: bool, minor: int) -> bytes:
+        """Return the head of an answer of unknown size.
+
+        An HTTP/1.0 client knows no chunks: for it the end of the connection is the end of the body.
+        """
         return b"%b%b%b%b%b\r\n" % (
             self._start(response.status),
             response.content_type,
