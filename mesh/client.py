@@ -11,6 +11,7 @@ from typing import Self
 from urllib.parse import quote, urlencode
 
 from base.errors import InvalidRequest, MeshError
+from base.version import VERSION
 from mesh.address import NO_TLS_FILES, Target, TLSFiles, target_from, tls_from
 from mesh.agent import Agent
 from mesh.errors import error_of, may_repeat
@@ -21,7 +22,6 @@ from mesh.snapshot import Snapshot
 from mesh.status import Status
 from mesh.transport import ByteStream, Reply, Transport
 
-VERSION = "0.1.0"
 TIMEOUT_S = 30.0
 """An answer that does not block. Agents hold a request for 7 s where there is no leader."""
 ATTEMPTS_MAX = 3

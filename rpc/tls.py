@@ -42,6 +42,8 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The name this node is known by in its certificate, for HTTPS checks; servers are `server.<dc>.<domain>`."""
     datacenter: str = "dc1"
     domain: str = "consul"
+    version_min: str = "1.2"
+    """Oldest TLS version spoken: 1.2 or 1.3."""
 
     def resolved(self) -> "TLSConfig":
         """Return the config with all that its options imply; raises ConfigInvalid if they cannot be honoured."""
@@ -366,7 +368,7 @@ def _client_context(config: TLSConfig) -> ssl.SSLContext:
 
 
 def _common(context: ssl.SSLContext, config: TLSConfig) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if config.version_min == "1.3" else ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     for key, path in (("ca_file", config.ca_file), ("cert_file", config.cert_file), ("key_file", config.key_file)):
         if path and not Path(path).is_file():

@@ -1,0 +1,66 @@
+"""Data on stdout; everything else on stderr. Tables, and a progress bar where somebody is watching."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO, TextIO
+
+Advance = Callable[[int], None]
+
+
+class Output:
+    """Where a command writes; tests hand in their own streams."""
+
+    def __init__(self, stdout: BinaryIO, stderr: TextIO) -> None:
+        self._stdout = stdout
+        self._stderr = stderr
+
+    def data(self, data: bytes) -> None:
+        """Write raw bytes."""
+        self._stdout.write(data)
+        self._stdout.flush()
+
+    def line(self, text: str) -> None:
+        """Write one line of result."""
+        self.data(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    def error(self, text: str) -> None:
+        """Write one line of complaint."""
+        self._stderr.write(text + "\n")
+        self._stderr.flush()
+
+    def table(self, rows: Sequence[Sequence[str]]) -> None:
+        """Write columns, left-aligned, two spaces apart, the last one not padded."""
+        for line in columns(rows):
+            self.line(line)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None, *, unit_is_bytes: bool) -> Iterator[Advance]:
+        """Show a bar on stderr if it is a terminal; the value yielded is told of each step forward."""
+        if not self._stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        count = DownloadColumn() if unit_is_bytes else MofNCompleteColumn()
+        console = Console(file=self._stderr)
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), console=console, transient=True
+        ) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda step: bar.advance(task, step)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; cells are what they are, the header is the first row."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+        for row in rows
+    ]
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines of names and values: the values begin six columns after the longest name."""
+    width = max(len(name) for name, _ in rows) + 6
+    return [name.ljust(width) + value for name, value in rows]

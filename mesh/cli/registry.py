@@ -1,0 +1,247 @@
+"""Every command on one page: its words, arguments, flags, help, and where its handler is.
+
+Handlers are named, not imported: `mesh kv get` loads what reads a key and nothing else.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mesh.cli.flags import Flag, FlagKind
+
+if TYPE_CHECKING:
+    from mesh.cli.context import Context
+
+SWITCH, TEXT, NUMBER, TEXTS = FlagKind.SWITCH, FlagKind.TEXT, FlagKind.NUMBER, FlagKind.TEXTS
+
+CLIENT_FLAGS = (
+    Flag("http-addr", TEXT, "Address of the agent, default 127.0.0.1:8500.", environment="CONSUL_HTTP_ADDR"),
+    Flag("token", TEXT, "Token to send.", environment="CONSUL_HTTP_TOKEN"),
+    Flag("token-file", TEXT, "File that holds the token.", environment="CONSUL_HTTP_TOKEN_FILE"),
+    Flag("ca-file", TEXT, "Certificate authority of the agent, PEM.", environment="CONSUL_CACERT"),
+    Flag("ca-path", TEXT, "Folder of such files.", environment="CONSUL_CAPATH"),
+    Flag("client-cert", TEXT, "Own certificate, PEM.", environment="CONSUL_CLIENT_CERT"),
+    Flag("client-key", TEXT, "Key of that certificate, PEM.", environment="CONSUL_CLIENT_KEY"),
+    Flag("tls-server-name", TEXT, "Name in the agent's certificate.", environment="CONSUL_TLS_SERVER_NAME"),
+)
+SERVER_FLAGS = (
+    Flag("datacenter", TEXT, "Datacenter to ask; default: the agent's."),
+    Flag("stale", SWITCH, "Let any server answer, not the leader only."),
+)
+
+
+class Command:
+    """One command. `target` is `module:function`; `client` and `server` add the flags of everything that talks HTTP."""
+
+    __slots__ = ("arguments", "flags", "help", "path", "summary", "target")
+
+    def __init__(
+        self,
+        path: str,
+        target: str,
+        summary: str,
+        *,
+        arguments: str = "",
+        details: str = "",
+        flags: tuple[Flag, ...] = (),
+        client: bool = False,
+        server: bool = False,
+    ) -> None:
+        self.path = path
+        self.target = target
+        self.summary = summary
+        self.arguments = arguments
+        self.help = details
+        self.flags = (*flags, *(CLIENT_FLAGS if client else ()), *(SERVER_FLAGS if server else ()))
+
+    def handler(self) -> "Callable[[Context], int]":
+        """Import and return what carries the command out."""
+        module, _, function = self.target.partition(":")
+        found: Callable[[Context], int] = getattr(import_module(module), function)
+        return found
+
+    def usage(self) -> str:
+        """The help of this command."""
+        lines = [f"Usage: mesh {self.path} [options] {self.arguments}".rstrip(), "", f"  {self.summary}"]
+        if self.help:
+            lines += ["", *(f"  {line}".rstrip() for line in self.help.splitlines())]
+        if self.flags:
+            lines += ["", "Options:", ""]
+            for flag in self.flags:
+                value = f"=<{flag.kind.value.split(',')[0]}>" if flag.kind.value else ""
+                variable = f" Or {flag.environment}." if flag.environment else ""
+                lines += [f"  -{flag.name}{value}", f"     {flag.doc}{variable}"]
+        return "\n".join(lines)
+
+
+_CAS = (
+    Flag("cas", SWITCH, "Only if the entry's index is that of -modify-index."),
+    Flag("modify-index", NUMBER, "The index for -cas; 0: only if there is no entry."),
+)
+_DATA = "DATA is a text, @FILE, or - for standard input."
+
+_ALL = (
+    Command("agent", "mesh.cli.agent:agent", "Run an agent or, with -server, a server", arguments="[agent flags]"),
+    Command("info", "mesh.cli.info:info", "Print what an agent says about itself", client=True),
+    Command("keygen", "mesh.cli.keygen:keygen", "Make a key for gossip encryption"),
+    Command(
+        "kv delete",
+        "mesh.cli.kv:delete",
+        "Remove a key, or all keys with a prefix",
+        arguments="KEY_OR_PREFIX",
+        flags=(Flag("recurse", SWITCH, "Remove every key that starts with it."), *_CAS),
+        client=True,
+        server=True,
+    ),
+    Command(
+        "kv export",
+        "mesh.cli.kv:export",
+        "Print keys and values as JSON",
+        arguments="[PREFIX]",
+        client=True,
+        server=True,
+    ),
+    Command(
+        "kv get",
+        "mesh.cli.kv:get",
+        "Print the value of a key, or list keys",
+        arguments="[KEY_OR_PREFIX]",
+        flags=(
+            Flag("base64", SWITCH, "Print values in base64."),
+            Flag("detailed", SWITCH, "Print indexes, flags and session too."),
+            Flag("keys", SWITCH, "Print keys that start with it, folded at the separator."),
+            Flag("recurse", SWITCH, "Print every key that starts with it, with its value."),
+            Flag("separator", TEXT, "Where -keys folds, default /."),
+        ),
+        client=True,
+        server=True,
+    ),
+    Command(
+        "kv import",
+        "mesh.cli.kv:import_",
+        "Write keys and values that export printed",
+        arguments="DATA",
+        details=_DATA,
+        flags=(Flag("prefix", TEXT, "Put it before every key."),),
+        client=True,
+        server=True,
+    ),
+    Command(
+        "kv put",
+        "mesh.cli.kv:put",
+        "Write a key",
+        arguments="KEY [DATA]",
+        details=_DATA,
+        flags=(
+            Flag("acquire", SWITCH, "Lock the key for -session."),
+            Flag("release", SWITCH, "Unlock the key of -session."),
+            Flag("session", TEXT, "Session id for -acquire and -release."),
+            Flag("flags", NUMBER, "A number to keep with the value."),
+            Flag("base64", SWITCH, "DATA is base64."),
+            *_CAS,
+        ),
+        client=True,
+        server=True,
+    ),
+    Command(
+        "members",
+        "mesh.cli.members:members",
+        "List the members of the cluster",
+        flags=(
+            Flag("detailed", SWITCH, "Print tags."),
+            Flag("wan", SWITCH, "Members of the WAN: servers of all datacenters."),
+            Flag("status", TEXT, "Only where the status matches this regular expression."),
+            Flag("segment", TEXT, "Only this segment."),
+        ),
+        client=True,
+    ),
+    Command("operator raft list-peers", "mesh.cli.operator:list_peers", "List the servers", client=True, server=True),
+    Command(
+        "operator raft remove-peer",
+        "mesh.cli.operator:remove_peer",
+        "Remove a server",
+        flags=(Flag("id", TEXT, "Its id."), Flag("address", TEXT, "Its RPC address.")),
+        client=True,
+        server=True,
+    ),
+    Command(
+        "operator raft transfer-leader",
+        "mesh.cli.operator:transfer_leader",
+        "Make another server lead",
+        flags=(Flag("id", TEXT, "Its id; default: the most caught-up."),),
+        client=True,
+        server=True,
+    ),
+    Command("snapshot inspect", "mesh.cli.snapshot:inspect", "Verify and describe an archive", arguments="FILE"),
+    Command(
+        "snapshot restore",
+        "mesh.cli.snapshot:restore",
+        "Replace the state of the cluster by an archive",
+        arguments="FILE",
+        client=True,
+        server=True,
+    ),
+    Command(
+        "snapshot save",
+        "mesh.cli.snapshot:save",
+        "Write the state of the cluster to an archive",
+        arguments="FILE",
+        client=True,
+        server=True,
+    ),
+    Command(
+        "tls ca create",
+        "mesh.cli.tls:ca_create",
+        "Make a certificate authority in this folder",
+        flags=(
+            Flag("days", NUMBER, "Days it is valid, default 1825."),
+            Flag("domain", TEXT, "Domain of the cluster, default consul."),
+            Flag("name-constraint", SWITCH, "Valid for names of the domain and localhost only."),
+            Flag("additional-name-constraint", TEXTS, "Another name it is valid for."),
+        ),
+    ),
+    Command(
+        "tls cert create",
+        "mesh.cli.tls:cert_create",
+        "Make a certificate signed by the authority in this folder",
+        flags=(
+            Flag("server", SWITCH, "For a server."),
+            Flag("client", SWITCH, "For an agent."),
+            Flag("ca", TEXT, "Certificate of the authority, default #DOMAIN#-agent-ca.pem."),
+            Flag("key", TEXT, "Key of the authority, default #DOMAIN#-agent-ca-key.pem."),
+            Flag("days", NUMBER, "Days it is valid, default 365."),
+            Flag("dc", TEXT, "Datacenter, default dc1."),
+            Flag("domain", TEXT, "Domain of the cluster, default consul."),
+            Flag("additional-dnsname", TEXTS, "Another name."),
+            Flag("additional-ipaddress", TEXTS, "Another IP address."),
+        ),
+    ),
+    Command(
+        "validate",
+        "mesh.cli.validate:validate",
+        "Check configuration files",
+        arguments="FILE_OR_DIRECTORY...",
+        flags=(
+            Flag("quiet", SWITCH, "Print nothing if they are valid."),
+            Flag("config-format", TEXT, "json or hcl, whatever the names say."),
+        ),
+    ),
+    Command("version", "mesh.cli.version:version", "Print the version"),
+)
+
+COMMANDS: dict[str, Command] = {command.path: command for command in _ALL}
+
+assert len(COMMANDS) == len(_ALL), "a command is listed twice"
+
+GROUPS: dict[str, str] = {
+    "kv": "Read and write keys",
+    "operator": "Look after the consensus group",
+    "operator raft": "Look after the consensus group",
+    "snapshot": "Save, restore and inspect archives of the state",
+    "tls": "Make certificates for servers and agents",
+    "tls ca": "Make a certificate authority",
+    "tls cert": "Make certificates",
+}
+"""Words that begin several commands."""
+
+assert {path.rsplit(" ", depth)[0] for path in COMMANDS for depth in range(1, path.count(" ") + 1)} == set(GROUPS)
