@@ -38,6 +38,8 @@ Smaller ones would be sealed (two more syncs) more often; larger ones keep dead 
 SEGMENT_BYTES_MIN = 8 * SECTOR_BYTES
 VIEW_ENTRIES_MIN = 16
 """Slices shorter than this are copied: cheaper than a view."""
+TERM_UNKNOWN = -1
+"""No entry has it; 0 would not do, for the first entries of a log have term 0."""
 
 _ENTRY = int(RecordKind.ENTRY)
 _pack_record = RECORD.pack
@@ -290,10 +292,10 @@ class Journal:
         """Whether a sync has something to do: records to write or segments to unlink."""
         return bool(self._parts) or self._oldest_is_dead()
 
-    def term_at(self, index: int) -> int | None:
-        """The term of the entry at `index`, or None where the log doesn't hold it."""
+    def term_at(self, index: int) -> int:
+        """The term of the entry at `index`, or TERM_UNKNOWN where the log doesn't hold it."""
         position = index - self._entries[0][1]
-        return self._entries[position][2] if 0 <= position < len(self._entries) else None
+        return self._entries[position][2] if 0 <= position < len(self._entries) else TERM_UNKNOWN
 
     def entries_from(self, index: int) -> Sequence[Entry]:
         """The entries at `index` and later, without the base."""
