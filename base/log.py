@@ -4,8 +4,8 @@
     log.info("became leader", term=7)
 
 A disabled level costs one comparison. A line is written whole or not at all, and writing never blocks: where the reader
-of a pipe does not keep up, lines are dropped, counted, and the count is told in the next line that fits. Control characters
-are escaped, so that nobody can write a second line by way of a value; secrets are masked by type and by field name.
+of a pipe does not keep up, lines are dropped, and the next one that fits tells how many. Control characters
+are escaped, so that nobody writes a second line by way of a value; secrets are masked by type and by field name.
 """
 
 import json
@@ -51,7 +51,7 @@ class LogSink:
         self._aim(1)
 
     def configure(self, *, level: str, as_json: bool = False, file_path: str = "", descriptor: int = 1) -> None:
-        """Set everything at once. `file_path` is written in addition to `descriptor`; raises OSError if it cannot be."""
+        """Set everything at once. `file_path` is written besides `descriptor`; raises OSError if it cannot be."""
         self.set_level(level)
         self._json = as_json
         self._aim(descriptor)
