@@ -5,6 +5,7 @@ own until a request must wait; then its lane, a task, takes over and parks again
 `StreamConnection` (TLS) is a task from the start. Both share `Connection`, which takes all decisions but when to wait.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,12 +18,17 @@ from agent.http.registry import RequestContext
 from agent.http.response import STREAMED, Composer, Response, text_response
 from agent.http.settings import HTTPLimits
 from base.errors import InvalidRequest
+from base.log import Level, get_logger
 
 OUT_BYTES_HIGH: Final = 256 * 1024
 """Answers to pipelined requests that are gathered before they must leave."""
 IDLE, HEAD, BODY = range(3)
 CONTINUE_LINE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+_log = get_logger("http")
+_token = re.compile(rb"([?&]token=)[^&]*").sub
 
 
 class Work:
@@ -96,6 +102,8 @@ class Connection:
         dispatcher = shared.dispatcher
         while requests and not self.closing and self._out_bytes < OUT_BYTES_HIGH:
             request = requests.popleft()
+            if _log.is_enabled(Level.DEBUG):
+                request.begun_s = trio.current_time()
             prepared = dispatcher.prepare(request)
             if type(prepared) is Response:
                 self.answer(request, prepared)
@@ -159,6 +167,8 @@ class Connection:
         keep_alive = request.keep_alive and request.complete
         shared = self._shared
         shared.answers_count += 1
+        if _log.is_enabled(Level.DEBUG):
+            self._log_answer(request, response)
         self.write(
             shared.composer.compose(
                 response,
@@ -170,6 +180,13 @@ class Connection:
         )
         if not keep_alive:
             self.closing = True
+
+    def _log_answer(self, request: Request, response: Response) -> None:
+        """Tokens stay out of the log (HTTP conventions, section 9)."""
+        target = _token(rb"\1<hidden>", request.target).decode("latin-1")
+        took_s = trio.current_time() - request.begun_s if request.begun_s else 0.0
+        method = request.method.decode()
+        _log.debug(f"Request {method} {target}", status=response.status, took_s=took_s, from_address=self.peer)
 
     def begin_stream(self, request: Request, response: Response) -> None:
         """Gather the head of an answer of unknown size."""

@@ -36,6 +36,7 @@ class PlainConnection(Connection):
         "_readable",
         "_work",
         "closed",
+        "descriptor",
         "sock",
     )
 
@@ -44,6 +45,7 @@ class PlainConnection(Connection):
     ) -> None:
         super().__init__(shared, peer)
         self.sock = sock
+        self.descriptor = sock.fileno()
         self._on_close = on_close
         self.closed = False
         self._readable = False

@@ -67,13 +67,15 @@ class Head:
 class Request:
     """One request. `pieces` is set for bodies that stream: what has arrived and was not taken yet."""
 
-    __slots__ = ("body", "complete", "head", "keep_alive", "method", "minor", "pieces", "pretty", "target")
+    __slots__ = ("begun_s", "body", "complete", "head", "keep_alive", "method", "minor", "pieces", "pretty", "target")
 
     def __init__(self, method: bytes, target: bytes, head: Head, minor: int) -> None:
         self.method = method
         self.target = target
         self.head = head
         self.minor = minor
+        self.begun_s = 0.0
+        """When its handling began; only known while requests are logged."""
         self.keep_alive = False
         self.complete = False
         self.pretty = False
