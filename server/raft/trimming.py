@@ -14,7 +14,7 @@ The paper (5.3, figure 2) cuts only at a real conflict. So the message is rewrit
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from base.errors import require
+from base.errors import InvariantBroken, require
 
 
 class Terms(Protocol):
@@ -24,7 +24,7 @@ class Terms(Protocol):
     def first_index(self) -> int: ...
     @property
     def last_index(self) -> int: ...
-    def term_at(self, index: int) -> int: ...
+    def term_at(self, index: int) -> int | None: ...
 
 
 class Trimmed(NamedTuple):
@@ -71,11 +71,18 @@ def trim_append(
     rest = entries[matched:]
     if not rest:
         verified = max(verified_index, match_index)
-        return Trimmed(last, log.term_at(last), rest, min(verified, last), 0)
+        return Trimmed(last, _term(log, last), rest, min(verified, last), 0)
     if match_index < last:
         require(match_index >= commit_index, "a leader overwrites a committed entry", match_index + 1)
         require(match_index >= verified_index, "a leader takes back what it had acknowledged", match_index + 1)
-    return Trimmed(match_index, log.term_at(match_index), rest, match_index + len(rest), 0)
+    return Trimmed(match_index, _term(log, match_index), rest, match_index + len(rest), 0)
+
+
+def _term(log: Terms, index: int) -> int:
+    term = log.term_at(index)
+    if term is None:
+        raise InvariantBroken(f"the log has no entry {index}")
+    return term
 
 
 def _conflict_hint(log: Terms, index: int, commit_index: int) -> int:
