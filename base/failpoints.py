@@ -41,6 +41,8 @@ FAILPOINTS = frozenset(
         "snapshot.after_state_sync",
         "snapshot.before_rename",
         "snapshot.before_state_sync",
+        "snapshot.copied",
+        "snapshot.prepared",
     }
 )
 """Every place there is; a test holds this list against the source."""

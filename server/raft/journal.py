@@ -193,6 +193,9 @@ class Journal:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
     @overload
     def __getitem__(self, position: int) -> Entry: ...
     @overload

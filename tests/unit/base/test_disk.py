@@ -1,0 +1,229 @@
+"""The real disk and its simulated twin do the same; failures are told plainly and end all writing."""
+
+import os
+import random
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePath, PurePosixPath
+
+import pytest
+
+from base.disk import Disk, RealDisk, lock_folder, write_atomically
+from base.errors import ConfigInvalid, DiskFailed
+from tests.fakes.disk import PowerLost, SimDisk
+
+Step = Callable[[Disk, PurePath], object]
+
+
+def write_and_read(disk: Disk, root: PurePath) -> object:
+    file = disk.open_file(root / "a", create=True)
+    file.write(0, b"hello")
+    file.write(8, b"world")
+    file.sync()
+    return file.size(), file.read(0, 100), file.read(9, 2), file.read(50, 1), disk.read(root / "a")
+
+
+def allocate_and_cut(disk: Disk, root: PurePath) -> object:
+    file = disk.open_file(root / "b", create=True)
+    file.allocate(100)
+    file.write(3, b"xyz")
+    sizes = [file.size()]
+    file.allocate(50)
+    sizes.append(file.size())
+    file.truncate(5)
+    sizes.append(file.size())
+    return sizes, file.read(0, 10)
+
+
+def create_empties(disk: Disk, root: PurePath) -> object:
+    disk.open_file(root / "c", create=True).write(0, b"old")
+    disk.open_file(root / "c", create=True)
+    return disk.read(root / "c"), disk.open_file(root / "c").size()
+
+
+def rename_and_list(disk: Disk, root: PurePath) -> object:
+    disk.make_folder(root / "x" / "y")
+    disk.make_folder(root / "x" / "y")
+    disk.open_file(root / "x" / "one", create=True).write(0, b"1")
+    disk.open_file(root / "x" / "two", create=True).write(0, b"2")
+    disk.replace(root / "x" / "one", root / "x" / "two")
+    disk.replace(root / "x" / "y", root / "x" / "z")
+    disk.sync_folder(root / "x")
+    return disk.list(root / "x"), disk.list(root / "nothing"), disk.read(root / "x" / "two")
+
+
+def remove(disk: Disk, root: PurePath) -> object:
+    disk.make_folder(root / "d" / "e")
+    file = disk.open_file(root / "d" / "e" / "f", create=True)
+    file.write(0, b"still readable")
+    disk.unlink(root / "d" / "e" / "f")
+    after_unlink = disk.exists(root / "d" / "e" / "f"), file.read(0, 20)
+    disk.open_file(root / "d" / "e" / "g", create=True)
+    disk.remove_tree(root / "d")
+    disk.remove_tree(root / "d")
+    return after_unlink, disk.exists(root / "d")
+
+
+def replace_atomically(disk: Disk, root: PurePath) -> object:
+    write_atomically(disk, root / "h", b"first")
+    write_atomically(disk, root / "h", b"2nd")
+    return disk.read(root / "h"), disk.list(root)
+
+
+def read_missing(disk: Disk, root: PurePath) -> object:
+    with pytest.raises(DiskFailed, match="No such file or directory"):
+        disk.read(root / "missing")
+    with pytest.raises(DiskFailed, match="No such file or directory"):
+        disk.open_file(root / "missing")
+    return disk.failed
+
+
+def folder_in_the_way(disk: Disk, root: PurePath) -> object:
+    disk.open_file(root / "i", create=True)
+    with pytest.raises(DiskFailed, match="in the way"):
+        disk.make_folder(root / "i")
+    return disk.failed
+
+
+def unlink_missing(disk: Disk, root: PurePath) -> object:
+    with pytest.raises(DiskFailed):
+        disk.unlink(root / "missing")
+    with pytest.raises(DiskFailed, match="no further writes"):
+        disk.make_folder(root / "j")
+    with pytest.raises(DiskFailed, match="no further writes"):
+        disk.open_file(root / "j", create=True)
+    return disk.failed is not None
+
+
+SCRIPT = [
+    write_and_read,
+    allocate_and_cut,
+    create_empties,
+    rename_and_list,
+    remove,
+    replace_atomically,
+    read_missing,
+    folder_in_the_way,
+    unlink_missing,
+]
+
+
+@pytest.mark.parametrize("step", SCRIPT, ids=[step.__name__ for step in SCRIPT])
+def test_the_simulated_disk_answers_as_the_real_one(step: Step, tmp_path: Path) -> None:
+    simulated = SimDisk(random.Random(0))
+    simulated.make_folder(PurePosixPath("/root"))
+    assert step(RealDisk(), tmp_path) == step(simulated, PurePosixPath("/root"))
+
+
+def test_files_and_folders_are_for_their_owner_only(tmp_path: Path) -> None:
+    disk = RealDisk()
+    disk.make_folder(tmp_path / "data" / "raft")
+    write_atomically(disk, tmp_path / "data" / "raft" / "file", b"secret")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data" / "raft" / "file").stat().st_mode) == 0o600
+
+
+def test_a_full_disk_is_called_so_and_ends_all_writing() -> None:
+    disk = RealDisk()
+    with pytest.raises(DiskFailed, match=r"the disk is full: cannot write /dev/full"):
+        disk.open_file(Path("/dev/full")).write(0, b"x")
+    with pytest.raises(DiskFailed, match="no further writes after: the disk is full"):
+        disk.open_file(Path("/dev/null")).write(0, b"x")
+
+
+def test_a_failed_sync_ends_all_writing(tmp_path: Path) -> None:
+    disk = RealDisk()
+    file = disk.open_file(tmp_path / "file", create=True)
+    with pytest.raises(DiskFailed, match="cannot sync /dev/zero: Invalid argument"):
+        disk.open_file(Path("/dev/zero")).sync()
+    refused: list[Callable[[], None]] = [
+        lambda: file.write(0, b"x"),
+        file.sync,
+        lambda: file.truncate(0),
+        lambda: file.allocate(9),
+    ]
+    for write in refused:
+        with pytest.raises(DiskFailed, match="no further writes"):
+            write()
+
+
+def test_a_locked_folder_names_the_process_that_has_it(tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom base.disk import lock_folder\nlock_folder(Path(sys.argv[1]))"
+    lock = lock_folder(tmp_path)
+    again = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert f"another server uses this data directory (pid {os.getpid()})" in again.stderr
+    lock.release()
+    lock.release()
+    free = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert free.returncode == 0
+
+
+def test_a_lock_keeps_out_the_same_process_too(tmp_path: Path) -> None:
+    lock = lock_folder(tmp_path)
+    with pytest.raises(ConfigInvalid, match="another server uses this data directory"):
+        lock_folder(tmp_path)
+    lock.release()
+    lock_folder(tmp_path).release()
+
+
+def test_a_simulated_crash_leaves_synced_bytes_and_some_of_the_others() -> None:
+    outcomes = set()
+    for seed in range(200):
+        disk = SimDisk(random.Random(seed))
+        path = PurePosixPath("/file")
+        file = disk.open_file(path, create=True)
+        file.write(0, b"a" * 700)
+        file.sync()
+        disk.sync_folder(path.parent)
+        file.write(700, b"b" * 900)
+        disk.crash()
+        content = disk.read(path)
+        assert content[:700] == b"a" * 700
+        assert not content[700:].strip(b"b\0")
+        outcomes.add((len(content), content.count(b"b")))
+    assert (700, 0) in outcomes
+    assert (1600, 900) in outcomes
+    assert len(outcomes) > 20
+
+
+def test_a_simulated_crash_may_lose_names_that_were_not_synced() -> None:
+    survivors = set()
+    for seed in range(50):
+        disk = SimDisk(random.Random(seed))
+        disk.open_file(PurePosixPath("/one"), create=True)
+        disk.open_file(PurePosixPath("/two"), create=True)
+        disk.crash()
+        survivors.add(tuple(disk.list(PurePosixPath("/"))))
+    assert survivors == {(), ("one",), ("two",), ("one", "two")}
+
+
+def test_a_simulated_failed_sync_loses_the_data_at_the_next_crash_whatever_is_synced_later() -> None:
+    disk = SimDisk(random.Random(1))
+    path = PurePosixPath("/file")
+    file = disk.open_file(path, create=True)
+    disk.sync_folder(path.parent)
+    file.write(0, b"lost")
+    disk.sync_failures_left = 1
+    with pytest.raises(DiskFailed):
+        file.sync()
+    disk.restart()
+    file = disk.open_file(path)
+    assert file.read(0, 4) == b"lost"
+    file.sync()
+    disk.crash()
+    assert disk.read(path) == b""
+
+
+def test_a_simulated_disk_fills_up_and_loses_power_where_it_is_told() -> None:
+    disk = SimDisk(random.Random(1))
+    file = disk.open_file(PurePosixPath("/file"), create=True)
+    disk.quota_bytes = 10
+    with pytest.raises(DiskFailed, match="the disk is full"):
+        file.write(0, b"x" * 11)
+    disk.restart()
+    disk.power_lost_at = 1
+    file = disk.open_file(PurePosixPath("/file"), create=True)
+    with pytest.raises(PowerLost):
+        file.write(0, b"x")
