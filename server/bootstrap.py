@@ -1,8 +1,9 @@
 """Sans-IO: how N fresh servers agree, exactly once, on the first configuration.
 
 Theory of operation. Every server that has never been part of a cluster tells the others what it expects (N) and
-whom it sees. Its *view* is the sorted ids of the N servers it would begin with: all that it sees with the same N,
-or the lowest N ids where it sees more.
+whom it sees. Its *view* is the sorted list of the N servers it would begin with: all that it sees with the same N,
+or those with the lowest N ids where it sees more. A server stands in a view as one line "id address name", since
+the first entries of the log, which name all three, must be the same on every server to the last byte.
 
 1. When every member of my view announces the same view, I *pin* it: a promise, written to disk before it is
    announced, never to begin with another set.
@@ -20,14 +21,29 @@ Source: servers specification, section 3; the pin is ours (the specified system 
 """
 
 from base.codec import Record
+from structs.cluster import Peer
+
+
+def line_of(peer: Peer) -> str:
+    """Return how a server stands in a view."""
+    return f"{peer.server_id} {peer.address} {peer.name}"
+
+
+def peer_of(line: str) -> Peer:
+    """Return the server that a line of a view names; raises ValueError."""
+    server_id, address, name = line.split(" ", 2)
+    return Peer(server_id=server_id, name=name, address=address)
+
+
+def id_of(line: str) -> str:
+    """Return the id at the head of a line of a view."""
+    return line.partition(" ")[0]
 
 
 class Seen(Record, frozen=True, kw_only=True):
     """What one other server said of itself, directly, and not long ago."""
 
-    server_id: str
-    name: str
-    address: str
+    peer: Peer
     expect: int
     bootstrapped: bool
     view: list[str] = []
@@ -39,7 +55,7 @@ class Seen(Record, frozen=True, kw_only=True):
 class Pin(Record, frozen=True, kw_only=True):
     """Instruction: write this promise to disk, then call `pin_written`."""
 
-    server_ids: list[str]
+    view: list[str]
 
 
 class Unpin(Record, frozen=True, kw_only=True):
@@ -49,7 +65,7 @@ class Unpin(Record, frozen=True, kw_only=True):
 class Begin(Record, frozen=True, kw_only=True):
     """Instruction: bootstrap with exactly these servers, then call `begun`."""
 
-    server_ids: list[str]
+    view: list[str]
 
 
 class Complaint(Record, frozen=True, kw_only=True):
@@ -64,9 +80,10 @@ Instruction = Pin | Unpin | Begin | Complaint
 class Bootstrap:
     """The decision of one server. Feed `saw` and `lost`, carry out what `decide` returns, announce the rest."""
 
-    def __init__(self, *, server_id: str, expect: int, bootstrapped: bool, pin: list[str] | None) -> None:
+    def __init__(self, *, peer: Peer, expect: int, bootstrapped: bool, pin: list[str] | None) -> None:
         """`expect` 0: never bootstrap, only join. `pin` is what an earlier run of this server had promised."""
-        self._server_id = server_id
+        self._server_id = peer.server_id
+        self._line = line_of(peer)
         self._expect = expect
         self._pin = sorted(pin) if pin is not None else None
         self.bootstrapped = bootstrapped
@@ -79,10 +96,10 @@ class Bootstrap:
             return self._pin
         if self.bootstrapped or self._expect < 1 or self.joins:
             return []
-        candidates = [self._server_id]
+        candidates = [self._line]
         for seen in self._seen.values():
             if seen.expect == self._expect:
-                candidates.append(seen.server_id)
+                candidates.append(line_of(seen.peer))
             elif seen.expect:
                 return []  # the operator has to say which of the two numbers is meant
         if len(candidates) < self._expect:
@@ -101,8 +118,8 @@ class Bootstrap:
 
     def saw(self, seen: Seen) -> None:
         """Take what a server said of itself; what another says about it does not count."""
-        if seen.server_id != self._server_id:
-            self._seen[seen.server_id] = seen
+        if seen.peer.server_id != self._server_id:
+            self._seen[seen.peer.server_id] = seen
 
     def lost(self, server_id: str) -> None:
         """A server has not been heard for a while: it is no candidate until it speaks again."""
@@ -120,13 +137,13 @@ class Bootstrap:
         if complaint is not None:
             return complaint
         view = self.view
-        if self._server_id not in view or not self._all_announce(view, pinned=False):
+        if self._line not in view or not self._all_announce(view, pinned=False):
             return None
-        return Pin(server_ids=view)
+        return Pin(view=view)
 
-    def pin_written(self, server_ids: list[str]) -> None:
+    def pin_written(self, view: list[str]) -> None:
         """The promise is on disk."""
-        self._pin = sorted(server_ids)
+        self._pin = sorted(view)
 
     def pin_removed(self) -> None:
         """The promise is gone from disk."""
@@ -139,7 +156,7 @@ class Bootstrap:
     def waiting_for(self) -> str:
         """One line for the log: what keeps this server from having a cluster."""
         if self._pin is not None:
-            missing = [s for s in self._pin if s != self._server_id and not self._announces(s, self._pin, pinned=True)]
+            missing = [line for line in self._pin if not self._announces(id_of(line), self._pin, pinned=True)]
             return f"promised to begin with {self._pin}; waiting for {missing}"
         if self.joins:
             return "waiting for the leader of the cluster to add this server"
@@ -150,30 +167,33 @@ class Bootstrap:
 
     def _decide_pinned(self, pin: list[str]) -> Instruction | None:
         if self._all_announce(pin, pinned=True):
-            return Begin(server_ids=pin)
-        for server_id in pin:
+            return Begin(view=pin)
+        ids = [id_of(line) for line in pin]
+        for server_id in ids:
             seen = self._seen.get(server_id)
             if seen is None or not seen.bootstrapped or not seen.configuration:
                 continue
             if self._server_id not in seen.configuration:
                 return Unpin()
-            if sorted(seen.configuration) == pin:
+            if sorted(seen.configuration) == ids:
                 # It had everybody's pin, ours among them, so these entries are what it began with too.
-                return Begin(server_ids=pin)
+                return Begin(view=pin)
         return None
 
     def _expectations_differ(self) -> Complaint | None:
-        for seen in sorted(self._seen.values(), key=lambda s: s.server_id):
+        for seen in sorted(self._seen.values(), key=lambda s: s.peer.server_id):
             if seen.expect not in (0, self._expect):
                 return Complaint(
-                    text=f"bootstrap-expect differs: {self._expect} here, {seen.expect} at {seen.name} "
-                    f"({seen.address}); no server will bootstrap until they agree"
+                    text=f"bootstrap-expect differs: {self._expect} here, {seen.expect} at {seen.peer.name} "
+                    f"({seen.peer.address}); no server will bootstrap until they agree"
                 )
         return None
 
     def _all_announce(self, view: list[str], *, pinned: bool) -> bool:
-        return all(s == self._server_id or self._announces(s, view, pinned=pinned) for s in view)
+        return all(self._announces(id_of(line), view, pinned=pinned) for line in view)
 
     def _announces(self, server_id: str, view: list[str], *, pinned: bool) -> bool:
+        if server_id == self._server_id:
+            return self._pin == view or not pinned
         seen = self._seen.get(server_id)
         return seen is not None and sorted(seen.view) == view and (seen.pinned or not pinned)

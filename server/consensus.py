@@ -10,6 +10,14 @@ from typing import Any, Protocol
 from structs.cluster import Peer
 
 
+class ChunkSink(Protocol):
+    """Where chunks go."""
+
+    async def send_chunk(self, data: bytes) -> None:
+        """Send one chunk; waits while the other side does not keep up."""
+        ...
+
+
 class Consensus(Protocol):
     """See the module's docstring. All seconds are relative."""
 
@@ -46,6 +54,10 @@ class Consensus(Protocol):
         """Log position of the entry that made `configuration()`."""
         ...
 
+    def match_indexes(self) -> dict[str, int]:
+        """Server id -> the last log position it is known to have; at the leader for all, elsewhere for itself."""
+        ...
+
     def statistics(self) -> Any:
         """The immutable facts an operator may ask for."""
         ...
@@ -68,6 +80,10 @@ class Consensus(Protocol):
 
     async def bootstrap(self, peers: list[Peer]) -> None:
         """Write the first configuration; the same on every server of it."""
+        ...
+
+    async def send_snapshot(self, index: int, term: int, stream: "ChunkSink") -> None:
+        """Send the newest complete snapshot, at least (index, term); raises Refused where there is none."""
         ...
 
     async def wait_leadership_change(self) -> None:

@@ -66,7 +66,12 @@ class Roster:
         row = self._rows.get(key)
         if row is None and len(self._rows) >= MEMBERS_MAX:
             raise RateLimited(f"more than {MEMBERS_MAX} members")
-        if row is not None and _moved(row.member, member) and not row.leaving and now_s - row.heard_directly_s < ALIVE_S:
+        if (
+            row is not None
+            and _moved(row.member, member)
+            and not row.leaving
+            and now_s - row.heard_directly_s < ALIVE_S
+        ):
             raise Refused(_id_conflict(key, row.member))
         self._rows[key] = Row(member=member, heard_s=now_s, heard_directly_s=now_s, leaving=leaving)
 
@@ -131,7 +136,11 @@ class Roster:
 
 
 def _moved(before: Member, after: Member) -> bool:
-    return before.name != after.name or before.address != after.address or before.tags.get("port") != after.tags.get("port")
+    return (
+        before.name != after.name
+        or before.address != after.address
+        or before.tags.get("port") != after.tags.get("port")
+    )
 
 
 def _id_conflict(key: str, holder: Member) -> str:

@@ -126,8 +126,8 @@ class RaftStatsReply(Record, frozen=True, kw_only=True):
 class HelloRequest(Record, frozen=True, kw_only=True):
     """RPC Cluster.Hello: who I am and whom I know; the answer says the same of the other side.
 
-    `view` is the sorted server ids this server would bootstrap with, once it sees as many as it expects;
-    `pinned` says that it has promised, durably, to bootstrap with no other set.
+    `view` is the sorted servers this server would bootstrap with ("id address name"), once it sees as many as it
+    expects; `pinned` says that it has promised, durably, to bootstrap with no other set.
     """
 
     member: Member

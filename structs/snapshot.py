@@ -34,3 +34,13 @@ class SnapshotRestoreReply(Record, frozen=True, kw_only=True):
     """`index` is the index at which the restored state became visible."""
 
     index: int
+
+
+class FetchSnapshotRequest(Record, frozen=True, kw_only=True):
+    """RPC Raft.FetchSnapshot, between servers: the snapshot (index, term) or a newer one.
+
+    The first chunk of the answer is an encoded `server.raft.snapshots.SnapshotMeta`, the others are the file.
+    """
+
+    index: int
+    term: int

@@ -1,0 +1,226 @@
+"""mesh-server: options -> Server and its embedded agent. The one place where a server and an agent meet."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.config.runtime import RuntimeConfig
+from agent.main import banner
+from agent.node_id import read_or_make
+from agent.process import main_of
+from agent.tls import internal_tls
+from base.chance import Chance
+from base.disk import RealDisk, lock_folder
+from base.errors import ConfigInvalid
+from base.network import RealNetwork
+from base.version import VERSION
+from rpc.pool import RPCPool
+from server.config import ServerConfig
+from server.joining import Pins
+from server.server import Server, self_peer
+from server.storage import RAFT_FOLDER, open_raft
+from structs.cluster import Member
+
+MEMORY_FOLDER = "/dev/shm"  # noqa: S108  a fresh folder of ours is made in it
+USAGE = """Usage: mesh-server [options]
+
+  Runs a server: it keeps the replicated state and answers the HTTP API.
+  Options and configuration keys are listed in docs/operating/configuration.md; the usual ones are:
+
+    -bootstrap-expect=N   -data-dir=PATH    -node=NAME        -bind=ADDRESS   -client=ADDRESS
+    -retry-join=ADDRESS   -http-port=N      -server-port=N    -dev            -log-level=LEVEL
+    -config-file=PATH     -config-dir=PATH
+"""
+
+
+class ServerProcess:
+    """One server process."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        """Take the data directory and the sockets and read the log; raises ConfigInvalid, DataDamaged, DiskFailed."""
+        if not config.server:
+            raise ConfigInvalid("server is false in the configuration, but this is mesh-server: start mesh-agent")
+        self._config = config
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if not config.data_dir:
+            self._temporary = tempfile.TemporaryDirectory(prefix="mesh-dev-", dir=_memory_folder())
+        self._folder = Path(self._temporary.name if self._temporary is not None else config.data_dir)
+        disk = RealDisk()
+        disk.make_folder(self._folder)
+        self._lock = lock_folder(self._folder)
+        self.node_id = read_or_make(disk, self._folder, configured=config.node_id)
+        sockets = bind_http(config)
+        https_sockets = bind_https(config)
+        self._tls = internal_tls(config)
+        network = RealNetwork()
+        pool = RPCPool(network, tls=self._tls)
+        chance = Chance.from_system()
+        mine = server_config(config, node_id=self.node_id, data_dir=str(self._folder))
+        opened = open_raft(
+            mine,
+            disk=disk,
+            peer=self_peer(mine),
+            pool=pool,
+            rng=chance.generator("raft"),
+        )
+        self.server = Server(
+            mine,
+            self_member=_self_member(config, mine),
+            raft=opened.node,
+            machine=opened.machine,
+            pins=Pins(disk, self._folder / RAFT_FOLDER),
+            pool=pool,
+            network=network,
+            tls=self._tls,
+            chance=chance,
+        )
+        facts = AgentFacts(config, node_id=self.node_id, membership=ServerMembership(self.server))
+        self.agent = Agent(
+            config, delegate=self.server.delegate, facts=facts, sockets=sockets, https_sockets=https_sockets
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
+        """See Program."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.server.run)
+                await nursery.start(self.agent.run)
+                task_status.started(banner("mesh server", self._config, self.node_id))
+        finally:
+            self.server.machine.close()
+            if self._temporary is not None:
+                self._temporary.cleanup()
+
+    async def leave(self) -> None:
+        """See Program."""
+        await self.server.leave()
+
+    def refuse_calls(self) -> None:
+        """See Program."""
+        self.server.refuse_calls()
+
+    def reload(self, config: RuntimeConfig) -> None:
+        """See Program."""
+        if self._tls is not None:
+            self._tls.reload()
+        self.agent.reload(config)
+
+
+class ServerMembership:
+    """What a server knows about members and about itself; `agent.agent.Membership`."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def self_member(self) -> Member:
+        """See Membership."""
+        return self._server.roster.self_member
+
+    def members(self) -> list[Member]:
+        """See Membership."""
+        return self._server.roster.members(trio.current_time())
+
+    def statistics(self) -> dict[str, dict[str, str]]:
+        """See Membership."""
+        raft = self._server.raft
+        leader = raft.leader()
+        core = raft.statistics().core
+        peers = raft.configuration()
+        contact_s = raft.last_contact_s()
+        return {
+            "consul": {
+                "bootstrap": str(self._server.bootstraps).lower(),
+                "known_datacenters": "1",
+                "leader": str(raft.is_leader()).lower(),
+                "leader_addr": leader.address if leader is not None else "",
+                "server": "true",
+            },
+            "raft": {
+                "applied_index": str(self._server.machine.raft_index_visible),
+                "commit_index": str(core.commit_index),
+                "fsm_pending": "0",
+                "last_contact": "0" if raft.is_leader() else _contact_text(contact_s),
+                "last_log_index": str(core.last_index),
+                "last_log_term": str(core.last_term),
+                "last_snapshot_index": str(core.snapshot_index),
+                "last_snapshot_term": str(core.snapshot_term),
+                "latest_configuration": str([f"{peer.name} {peer.server_id} {peer.address}" for peer in peers]),
+                "latest_configuration_index": str(raft.configuration_index),
+                "num_peers": str(max(0, len(peers) - 1)),
+                "protocol_version": "3",
+                "protocol_version_max": "3",
+                "protocol_version_min": "3",
+                "snapshot_version_max": "1",
+                "snapshot_version_min": "1",
+                "state": core.state,
+                "term": str(core.term),
+            },
+        }
+
+
+def _contact_text(contact_s: float) -> str:
+    return "never" if contact_s < 0 else f"{contact_s * 1000:.3f}ms"
+
+
+def server_config(config: RuntimeConfig, *, node_id: str, data_dir: str) -> ServerConfig:
+    """Return what a server needs of the whole configuration."""
+    performance = config.performance
+    limits = config.limits
+    return ServerConfig(
+        node_id=node_id,
+        node_name=config.node_name,
+        datacenter=config.datacenter,
+        data_dir=data_dir,
+        version=VERSION,
+        rpc_listen_host=config.rpc_listen.host,
+        rpc_listen_port=config.rpc_listen.port,
+        advertise_host=config.advertise_address,
+        serf_port=config.ports.serf_lan,
+        bootstrap_expect=1 if config.dev else config.bootstrap_expect,
+        join=[*config.join.start, *config.join.retry],
+        raft_multiplier=performance.raft_multiplier,
+        raft_trailing_logs=performance.raft_trailing_logs,
+        raft_snapshot_threshold=performance.raft_snapshot_threshold,
+        raft_snapshot_interval_s=performance.raft_snapshot_interval_s,
+        rpc_hold_timeout_s=performance.rpc_hold_timeout_s,
+        leave_drain_s=performance.leave_drain_time_s,
+        kv_value_bytes_max=limits.kv_value_bytes_max,
+        rpc_connections_per_client_max=limits.rpc_connections_per_client_max,
+        rpc_handshake_timeout_s=limits.rpc_handshake_timeout_s,
+        meta=config.node_meta,
+    )
+
+
+def _self_member(config: RuntimeConfig, mine: ServerConfig) -> Member:
+    tags = self_tags(role="consul", node_id=mine.node_id, datacenter=mine.datacenter)
+    tags["port"] = str(mine.rpc_listen_port)
+    tags["raft_vsn"] = "3"
+    if mine.bootstrap_expect > 1:
+        tags["expect"] = str(mine.bootstrap_expect)
+    elif mine.bootstrap_expect == 1:
+        tags["bootstrap"] = "1"
+    return Member(name=mine.node_name, address=config.advertise_address, port=mine.serf_port, tags=tags)
+
+
+def _memory_folder() -> str | None:
+    """Where nothing survives the machine: what development mode asks for."""
+    return MEMORY_FOLDER if os.access(MEMORY_FOLDER, os.W_OK) else None
+
+
+async def make(config: RuntimeConfig) -> ServerProcess:
+    """Return the server that the configuration asks for."""
+    return ServerProcess(config)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point; ends the process."""
+    sys.exit(main_of("server", make, USAGE, list(sys.argv[1:] if argv is None else argv)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Reads on this server: what each consistency mode must prove first, then the query, then perhaps a wait.
+
+- `default` answers under the leader's lease. Without a valid lease it asks for one round, as `consistent` does, so
+  a leader that cannot renew its lease refuses rather than answers stale.
+- `consistent` proves leadership by a round that begins after the read arrived; waiting readers share rounds.
+- `stale` proves nothing and says how old the answer may be (`last_contact_ms`).
+
+A read that need not wait is answered without a single await: that is the fast path of the whole system.
+
+Source: HTTP conventions, sections 4 and 5.
+"""
+
+import random
+from typing import Any
+
+import trio
+
+from base.errors import NoLeader
+from fsm.machine import Machine
+from fsm.store.store import ReadView
+from fsm.watch import WatchSet
+from server.blocking import BlockingQueries
+from server.consensus import Consensus
+from server.endpoints.registry import Method, Query
+from structs.query import Consistency
+
+WAIT_S_DEFAULT = 300.0
+WAIT_S_MAX = 600.0
+JITTER_FRACTION = 1 / 16
+"""Spreads the waiters that were started together, so that they do not come back together."""
+
+
+class Reads:
+    """Answers READ methods from the local state machine, or raises NoLeader where another server must."""
+
+    def __init__(
+        self, *, raft: Consensus, machine: Machine, rng: random.Random, hold_s: float, waiting_max: int
+    ) -> None:
+        self._raft = raft
+        self._machine = machine
+        self._rng = rng
+        self._hold_s = hold_s
+        watches = machine.watches
+        self.blocking = BlockingQueries(
+            register=watches.register,
+            unregister=watches.unregister,
+            evaluate=self._evaluate,
+            prove=self._prove,
+            prove_nowait=self._prove_nowait,
+            raft_index_visible=lambda: machine.raft_index_visible,
+            waiting_max=waiting_max,
+        )
+
+    def answer_nowait(self, method: Method, request: Any) -> Any:
+        """Return the reply if nothing has to be awaited for it, else None."""
+        options = request.options
+        if options.index_min:
+            return None
+        consistency = options.consistency
+        if consistency is Consistency.DEFAULT:
+            if not self._raft.lease_valid():
+                return None
+            with self._machine.read() as view:
+                return method.handler(Query(view, None, True, 0, consistency), request)
+        if consistency is Consistency.STALE:
+            return self._run(method, request, consistency)
+        return None
+
+    async def answer(self, method: Method, request: Any, *, deadline_s: float) -> Any:
+        """Return the reply, blocking as the request asks but not beyond `deadline_s` (trio's clock).
+
+        Raises NoLeader where this server does not lead (any more), NotReady, RateLimited.
+        """
+        options = request.options
+        while True:
+            if not self._prove_nowait(options.consistency):
+                await self._prove(options.consistency)
+            if not options.index_min:
+                return self._run(method, request, options.consistency)
+            reply, watch_set, raft_index = self._evaluate(method, request, options.consistency)
+            if reply.meta.index > options.index_min or trio.current_time() >= deadline_s:
+                return reply
+            waited = await self.blocking.wait(method, request, watch_set, raft_index, deadline_s=deadline_s)
+            if waited is not None:
+                return waited
+
+    def deadline_s(self, wait_s: float) -> float:
+        """When a query that asked to wait `wait_s` (0: the default) is answered whatever happened."""
+        wait_s = min(wait_s, WAIT_S_MAX) if wait_s > 0 else WAIT_S_DEFAULT
+        return trio.current_time() + wait_s * (1 + self._rng.random() * JITTER_FRACTION)
+
+    def _prove_nowait(self, consistency: Consistency) -> bool:
+        if consistency is Consistency.STALE:
+            return True
+        return consistency is Consistency.DEFAULT and self._raft.lease_valid()
+
+    async def _prove(self, consistency: Consistency) -> None:
+        if consistency is Consistency.STALE:
+            return
+        if not self._raft.is_leader():
+            raise NoLeader
+        await self._raft.confirm_leadership(timeout_s=self._hold_s)
+
+    def _evaluate(self, method: Method, request: Any, consistency: Consistency) -> tuple[Any, WatchSet, int]:
+        watch_set = WatchSet()
+        with self._machine.read() as view:
+            reply = method.handler(self._query(view, watch_set, consistency), request)
+            return reply, watch_set, view.raft_index
+
+    def _run(self, method: Method, request: Any, consistency: Consistency) -> Any:
+        with self._machine.read() as view:
+            return method.handler(self._query(view, None, consistency), request)
+
+    def _query(self, view: ReadView, watch_set: WatchSet | None, consistency: Consistency) -> Query:
+        raft = self._raft
+        if consistency is not Consistency.STALE or raft.is_leader():
+            return Query(view, watch_set, True, 0, consistency)
+        contact_ms = max(0, int(raft.last_contact_s() * 1000.0))  # below 0: never heard one
+        return Query(view, watch_set, raft.leader() is not None, contact_ms, consistency)
