@@ -1,36 +1,304 @@
-"""A server without consensus: answers the calls of the HTTP layer out of dicts, as the real endpoints would."""
+"""A server without consensus: answers the calls of the HTTP layer out of dicts, as the real endpoints would.
 
-from collections.abc import Awaitable
-from typing import TypeVar, cast
+The exchanges under tests/spec hold it against the real thing: both must give the same answers.
+"""
 
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+from msgspec.structs import replace
+
+from base import codec
 from base.codec import Record
-from structs.kv import KVApplyReply, KVApplyRequest, KVEntry, KVGetReply, KVGetRequest, KVVerb
-from structs.query import QueryMeta
+from base.errors import InvalidRequest, MeshError, Refused
+from structs.cluster import (
+    Empty,
+    LeaderReply,
+    Member,
+    Peer,
+    PeersReply,
+    RaftConfigurationReply,
+    RaftConfigurationRequest,
+    RaftServer,
+    RemovePeerRequest,
+    TransferLeaderReply,
+    TransferLeaderRequest,
+)
+from structs.kv import (
+    KVApplyReply,
+    KVApplyRequest,
+    KVEntry,
+    KVGetReply,
+    KVGetRequest,
+    KVKeysReply,
+    KVKeysRequest,
+    KVListReply,
+    KVListRequest,
+    KVVerb,
+)
+from structs.query import Consistency, QueryMeta, QueryOptions
+from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
+from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
 
 Reply = TypeVar("Reply", bound=Record)
+ADDRESS = "10.0.0.1:8300"
+SERVER_ID = "5a4e1d0e-66d5-4f3d-8c0b-57e1d1a0a001"
+
+
+class FakeStream:
+    """Both ends of a snapshot stream in one."""
+
+    def __init__(self, chunks: list[bytes], on_finish: Callable[[list[bytes]], None], breaks: MeshError | None) -> None:
+        self._chunks = chunks
+        self._sent: list[bytes] = []
+        self._on_finish = on_finish
+        self._breaks = breaks
+
+    async def receive_chunk(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self._chunks:
+            return self._chunks.pop(0)
+        if self._breaks is not None:
+            raise self._breaks
+        return b""
+
+    async def send_chunk(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self._sent.append(data)
+
+    async def finish(self) -> None:
+        self._on_finish(self._sent)
+        self._chunks = [codec.encode(SnapshotRestoreReply(index=1))]
 
 
 class FakeDelegate:
-    """Holds entries by key."""
+    """Holds entries by key. `error`, when set, is what every call raises; `answers_later` makes every call wait."""
 
     def __init__(self) -> None:
-        self.index = 1
+        self.index = 10
         self.entries: dict[str, KVEntry] = {}
+        self.tombstones: dict[str, int] = {}
+        self.calls: list[tuple[str, Record]] = []
+        self.error: MeshError | None = None
+        self.answers_later = False
+        self.meta_extra: dict[str, Any] = {}
+        self.waiting_count = 0
+        self.archive = [b"archive-", b"x" * 100_000, b"-end"]
+        self.archive_breaks: MeshError | None = None
+        self.restored: bytes | None = None
+        self._changed = trio.Event()
 
-    def call(self, method: str, request: Record, reply: type[Reply]) -> Reply | Awaitable[Reply]:
+    def call(self, method: str, request: Any, reply: type[Reply]) -> Reply | Awaitable[Reply]:
         """See Delegate."""
-        answer = getattr(self, "_" + method.replace(".", "_").lower())(request)
-        return cast(Reply, answer)
+        self.calls.append((method, request))
+        if self.error is not None:
+            raise self.error
+        handler = getattr(self, "_" + method.replace(".", "_").lower())
+        options = getattr(request, "options", None)
+        if isinstance(options, QueryOptions) and options.index_min:
+            return self._block(handler, request, options)
+        return self._later(handler, request) if self.answers_later or self._writes(method) else handler(request)
+
+    @staticmethod
+    def _writes(method: str) -> bool:
+        return method in {"KVS.Apply", "Txn.Apply", "Operator.RaftRemovePeer", "Operator.RaftTransferLeader"}
+
+    async def _later(self, handler: Callable[[Any], Any], request: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return handler(request)
+
+    async def _block(self, handler: Callable[[Any], Any], request: Any, options: QueryOptions) -> Any:
+        self.waiting_count += 1
+        try:
+            with trio.move_on_after(options.wait_s):
+                while True:
+                    reply = handler(request)
+                    if reply.meta.index > options.index_min:
+                        return reply
+                    await self._changed.wait()
+            return handler(request)
+        finally:
+            self.waiting_count -= 1
+
+    def _meta(self, index: int, request: Any) -> QueryMeta:
+        meta = QueryMeta(index=index, consistency=request.options.consistency)
+        if request.options.consistency is Consistency.STALE:
+            meta = replace(meta, **self.meta_extra)
+        return meta
+
+    def _touch(self) -> int:
+        self.index += 1
+        self._changed.set()
+        self._changed = trio.Event()
+        return self.index
 
     def _kvs_get(self, request: KVGetRequest) -> KVGetReply:
         entry = self.entries.get(request.key)
-        return KVGetReply(entry=entry, meta=QueryMeta(index=entry.modify_index if entry else self.index))
+        return KVGetReply(entry=entry, meta=self._meta(entry.modify_index if entry else self.index, request))
 
-    async def _kvs_apply(self, request: KVApplyRequest) -> KVApplyReply:
+    def _under(self, prefix: str) -> tuple[list[KVEntry], int]:
+        found = [self.entries[key] for key in sorted(self.entries, key=str.encode) if key.startswith(prefix)]
+        indexes = [entry.modify_index for entry in found]
+        indexes += [index for key, index in self.tombstones.items() if key.startswith(prefix)]
+        return found, (max(indexes, default=0) if prefix else 0) or self.index
+
+    def _kvs_list(self, request: KVListRequest) -> KVListReply:
+        found, index = self._under(request.prefix)
+        return KVListReply(entries=found, meta=self._meta(index, request))
+
+    def _kvs_listkeys(self, request: KVKeysRequest) -> KVKeysReply:
+        found, index = self._under(request.prefix)
+        keys: list[str] = []
+        for entry in found:
+            key = entry.key
+            if request.separator:
+                position = key.find(request.separator, len(request.prefix))
+                if position >= 0:
+                    key = key[: position + len(request.separator)]
+            if not keys or keys[-1] != key:
+                keys.append(key)
+        return KVKeysReply(keys=keys, meta=self._meta(index, request))
+
+    def _kvs_apply(self, request: KVApplyRequest) -> KVApplyReply:
         command = request.command
-        self.index += 1
-        if command.verb is KVVerb.SET:
-            self.entries[command.key] = KVEntry(
-                key=command.key, value=command.value, create_index=self.index, modify_index=self.index
-            )
-        return KVApplyReply(ok=True)
+        if command.verb in (KVVerb.LOCK, KVVerb.UNLOCK):
+            raise Refused(f'invalid session "{command.session}"' if command.session else "missing session")
+        operation = TxnOp(
+            verb=command.verb, key=command.key, value=command.value, flags=command.flags, index=command.cas_index
+        )
+        refusal, _ = self._operate(operation)
+        return KVApplyReply(ok=refusal is None)
+
+    def _operate(self, operation: TxnOp) -> tuple[str | None, list[TxnResult]]:  # noqa: C901
+        """Do one operation; returns why not, or the results."""
+        key, verb = operation.key, operation.verb
+        held = self.entries.get(key)
+        match verb:
+            case "get" | "get-or-empty":
+                if held is None:
+                    if verb == "get-or-empty":
+                        return None, [TxnResult(entry=KVEntry(key=key))]
+                    return f'key "{key}" doesn\'t exist', []
+                return None, [TxnResult(entry=held, with_value=True)]
+            case "get-tree":
+                return None, [TxnResult(entry=entry, with_value=True) for entry in self._under(key)[0]]
+            case "check-not-exists":
+                return (f'key "{key}" exists' if held else None), []
+            case "check-index":
+                if held is None or held.modify_index != operation.index:
+                    return f'failed index check for key "{key}"', []
+                return None, [TxnResult(entry=held)]
+            case "cas" if (held.modify_index if held else 0) != operation.index:
+                return f'failed to set key "{key}", index is stale', []
+            case "delete-cas" if held is not None and held.modify_index != operation.index:
+                return f'failed to delete key "{key}", index is stale', []
+            case "set" | "cas":
+                index = self._touch()
+                entry = KVEntry(
+                    key=key,
+                    value=operation.value,
+                    flags=operation.flags,
+                    create_index=held.create_index if held else index,
+                    modify_index=index,
+                )
+                self.entries[key] = entry
+                return None, [TxnResult(entry=entry)]
+            case "delete" | "delete-cas":
+                if held is not None:
+                    del self.entries[key]
+                    self.tombstones[key] = self._touch()
+                return None, []
+            case "delete-tree":
+                doomed = [name for name in self.entries if name.startswith(key)]
+                for name in doomed:
+                    del self.entries[name]
+                if doomed:
+                    self.tombstones[key] = self._touch()
+                return None, []
+        return f'unknown KV verb "{verb}"', []
+
+    def _txn_read(self, request: TxnRequest) -> TxnReply:
+        return TxnReply(outcome=self._txn(request), meta=self._meta(0, request))
+
+    def _txn_apply(self, request: TxnRequest) -> TxnReply:
+        return TxnReply(outcome=self._txn(request))
+
+    def _txn(self, request: TxnRequest) -> TxnOutcome:
+        before = (dict(self.entries), dict(self.tombstones))
+        results: list[TxnResult] = []
+        errors: list[TxnError] = []
+        for position, operation in enumerate(request.operations):
+            refusal, more = self._operate(operation)
+            results += more
+            if refusal is not None:
+                errors.append(TxnError(position=position, what=refusal))
+        if errors:
+            self.entries, self.tombstones = before
+            return TxnOutcome(errors=errors)
+        return TxnOutcome(results=results)
+
+    def _status_leader(self, _: Empty) -> LeaderReply:
+        return LeaderReply(address=ADDRESS)
+
+    def _status_peers(self, _: Empty) -> PeersReply:
+        return PeersReply(addresses=[ADDRESS])
+
+    def _operator_raftgetconfiguration(self, _: RaftConfigurationRequest) -> RaftConfigurationReply:
+        peer = Peer(server_id=SERVER_ID, name="n1", address=ADDRESS)
+        return RaftConfigurationReply(
+            servers=[RaftServer(peer=peer, leader=True, voter=True, last_index=self.index)], index=1
+        )
+
+    def _operator_raftremovepeer(self, request: RemovePeerRequest) -> Empty:
+        if request.server_id not in ("", SERVER_ID):
+            raise Refused(f'id "{request.server_id}" was not found in the Raft configuration')
+        if request.address not in ("", ADDRESS):
+            raise Refused(f'address "{request.address}" was not found in the Raft configuration')
+        return Empty()
+
+    def _operator_rafttransferleader(self, _: TransferLeaderRequest) -> TransferLeaderReply:
+        return TransferLeaderReply(server_id=SERVER_ID)
+
+    @asynccontextmanager
+    async def stream(self, method: str, request: Record) -> AsyncGenerator[FakeStream, None]:
+        """See Delegate."""
+        self.calls.append((method, request))
+        if self.error is not None:
+            raise self.error
+        chunks = []
+        if method == "Snapshot.Save":
+            chunks = [codec.encode(SnapshotSaveReply(meta=QueryMeta(index=self.index))), *self.archive]
+        yield FakeStream(chunks, self._restore, self.archive_breaks)
+
+    def _restore(self, sent: list[bytes]) -> None:
+        self.restored = b"".join(sent)
+        if not self.restored.startswith(b"archive-"):
+            raise InvalidRequest("the archive is no archive")
+
+
+class FakeAgentInfo:
+    """An agent called n1."""
+
+    node_name = "n1"
+    node_id = SERVER_ID
+    datacenter = "dc1"
+    version = "1.21.0"
+    revision = "mesh-0.1.0"
+    is_server = True
+
+    def self_member(self) -> Member:
+        return Member(name="n1", address="10.0.0.1", port=8301, tags={"role": "consul", "dc": "dc1"})
+
+    def members(self) -> list[Member]:
+        return [self.self_member()]
+
+    def configuration(self) -> dict[str, object]:
+        return {"Datacenter": "dc1", "ACLToken": "hidden"}
+
+    def statistics(self) -> dict[str, dict[str, str]]:
+        return {"consul": {"leader": "true", "server": "true"}}
+
+    def meta(self) -> dict[str, str]:
+        return {"consul-network-segment": ""}
