@@ -18,9 +18,7 @@ import base64
 import binascii
 import json
 import zlib
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
@@ -57,8 +55,6 @@ META_VERSION = 1
 SIZE_DIGITS = 20
 """Room kept in meta.json for the size of state.bin, which is known last and written first."""
 
-DEFLATED_AHEAD_MAX = 2
-"""Pieces in memory that wait for being deflated or written."""
 PROBE_BYTES = 16 * 1024
 PROBE_RATIO_MAX = 0.85
 """Data that doesn't shrink below this is stored as it is: deflating it would take most of the time for nothing."""
@@ -73,17 +69,10 @@ def write_archive(view: ReadView, file: BinaryIO, meta: ArchiveMeta) -> ArchiveM
     file.seek(head_bytes)
     state_sum = sha256()
     state_bytes = 0
-    # Deflating takes half of the time and holds no lock of the interpreter: it overlaps with encoding the next piece.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="archive") as deflater:
-        deflated: deque[Future[bytes]] = deque()
-        for piece in _state_pieces(view):
-            state_sum.update(piece)
-            state_bytes += len(piece)
-            deflated.append(deflater.submit(_deflate, piece))
-            if len(deflated) > DEFLATED_AHEAD_MAX:
-                file.write(deflated.popleft().result())
-        for future in deflated:
-            file.write(future.result())
+    for piece in _state_pieces(view):
+        state_sum.update(piece)
+        state_bytes += len(piece)
+        file.write(_deflate(piece))
     sums = f"{sha256(_meta_json(meta, state_bytes)).hexdigest()}  {META_NAME}\n{state_sum.hexdigest()}  {STATE_NAME}\n"
     tail = tar.padding(state_bytes) + tar.member(SUMS_NAME, sums.encode()) + tar.END
     file.write(_gzip_member(tail, 1))

@@ -2,7 +2,7 @@
 
 from base.codec import Record
 from base.errors import InvalidRequest, TooLarge
-from structs.kv import KIB, KVEntry, KVVerb, check_operation
+from structs.kv import KIB, KVEntry, check_operation
 from structs.query import QueryMeta, QueryOptions
 
 OPERATIONS_MAX = 128
@@ -12,9 +12,9 @@ TXN_BYTES_MAX = 512 * KIB
 
 
 class TxnOp(Record, frozen=True, kw_only=True):
-    """One KV operation of a transaction. `verb` is text so that an unknown one is an error of the operation."""
+    """One KV operation of a transaction. `verb` is a KVVerb, or text that makes the operation fail."""
 
-    verb: KVVerb | str
+    verb: str
     key: str = ""
     value: bytes = b""
     flags: int = 0

@@ -222,7 +222,7 @@ def write(batch: Batch, key: bytes, value: bytes, flags: int, old_row: bytes | N
         body = encode_body(old.create_index, index, flags, 0, old.session, value)
     batch.write(KVS, key, body, old_row)
     batch.bump("kvs")
-    batch.touched_keys["kvs"].add(key)
+    batch.touched_keys["kvs"][key] = None
     return body
 
 
@@ -231,7 +231,7 @@ def delete(batch: Batch, key: bytes, old_row: bytes) -> None:
     batch.remove(KVS, key, old_row)
     tombstones.bury(batch, key, tree=False)
     batch.bump("kvs")
-    batch.touched_keys["kvs"].add(key)
+    batch.touched_keys["kvs"][key] = None
 
 
 def delete_tree(batch: Batch, prefix: bytes) -> int:
@@ -250,7 +250,7 @@ def delete_tree(batch: Batch, prefix: bytes) -> int:
         tombstones.bury(batch, prefix, tree=True)
     batch.bump("kvs")
     if count <= TOUCHED_KEYS_MAX:
-        batch.touched_keys["kvs"].update(touched)
+        batch.touched_keys["kvs"].update(dict.fromkeys(touched))
     else:
         batch.touched_trees.append(("kvs", prefix))
     return count

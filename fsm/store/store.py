@@ -164,8 +164,8 @@ class Batch(View):
         self.generation = state.generation
         self.handles = store.generations[state.generation]
         self.digests = [int.from_bytes(digest, "little") for digest in state.digests]
-        self.touched_keys: dict[str, set[bytes]] = {table.name: set() for table in TABLES}
-        """What watches must hear of, by table name."""
+        self.touched_keys: dict[str, dict[bytes, None]] = {table.name: {} for table in TABLES}
+        """What watches must hear of, by table name: ordered sets, so that waiters wake in the same order everywhere."""
         self.touched_trees: list[tuple[str, bytes]] = []
         """(table name, prefix) where so much changed that single keys aren't listed."""
         self.replaced = False
@@ -332,7 +332,7 @@ class Savepoint:
         self._counters_hashed = dict(batch._counters_hashed)
         self._keys = batch.touched_keys
         self._trees_count = len(batch.touched_trees)
-        batch.touched_keys = {name: set() for name in self._keys}
+        batch.touched_keys = {name: {} for name in self._keys}
 
     def keep(self) -> None:
         """What was done stays."""

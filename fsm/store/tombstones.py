@@ -81,3 +81,9 @@ def reap(batch: Batch, index: int, count_max: int) -> tuple[int, bool]:
         batch.remove(TOMBSTONES, key, row)
         batch.remove_derived(ages, age_key)
     return len(doomed), more
+
+
+def oldest_index(view: View) -> int:
+    """Return the index of the oldest tombstone, or 0: tells the leader's reaper whether there is anything to do."""
+    cursor = view.txn.cursor(view.handles.tombstone_ages)
+    return int.from_bytes(cursor.key()[:AGE_INDEX_BYTES], "big") if cursor.first() else 0

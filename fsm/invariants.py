@@ -1,0 +1,90 @@
+"""What must hold between rows, tables, counters and digests. Walks everything: for tests, or an operator in doubt."""
+
+from collections.abc import Iterator
+
+from base.errors import require
+from fsm.digest import DIGEST_BYTES, DIGEST_MASK
+from fsm.store import keys, kv, tombstones
+from fsm.store.store import ReadView
+from fsm.store.tables import INDEXES, KVS, TABLES, TOMBSTONES, Table
+
+
+def check(view: ReadView) -> None:
+    """Raise InvariantBroken unless every relation holds."""
+    for table in (KVS, TOMBSTONES):
+        _check_layout(view, table)
+    _check_kvs(view)
+    _check_tombstones(view)
+    _check_counters(view)
+    stored = [int.from_bytes(digest, "little") for digest in view.state.digests]
+    require(recomputed_digests(view) == stored, "the digests kept row by row are not those of the rows", stored)
+
+
+def rows(view: ReadView, table: Table) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, body) of every row of a table, in order of keys."""
+    if table is INDEXES:
+        yield from view.txn.cursor(view.handles.indexes).iternext(True, True)
+        return
+    for key, row in keys.scan(view.txn, view.handles.pair(table), b""):
+        yield key, row[:-DIGEST_BYTES]
+
+
+def logical_dump(view: ReadView) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Return every row of every table: what must be equal on all servers at one index. For tests: it takes memory."""
+    return {table.name: list(rows(view, table)) for table in TABLES}
+
+
+def recomputed_digests(view: ReadView) -> list[int]:
+    """Return the digests of all tables from scratch."""
+    return [table.hasher.total(rows(view, table)) & DIGEST_MASK for table in TABLES]
+
+
+def _check_layout(view: ReadView, table: Table) -> None:
+    """Keys come in strict order, every row is found by its key, and no row or marker is out of reach."""
+    pair = view.handles.pair(table)
+    before = b""
+    long_count = 0
+    prefixes: set[bytes] = set()
+    for key, row in keys.scan(view.txn, pair, b""):
+        require(key > before, "keys are out of order", table.name, before, key)
+        require(view.get(table, key) == row, "a row isn't found by its key", table.name, key)
+        digest = table.hasher.row(key, row[:-DIGEST_BYTES])
+        require(digest == row[-DIGEST_BYTES:], "a row's hash is wrong", table.name, key)
+        before = key
+        if len(key) > keys.CHUNK_BYTES:
+            long_count += 1
+            last = (len(key) - 1) // keys.CHUNK_BYTES
+            prefixes.update(key[: keys.CHUNK_BYTES * chunk] for chunk in range(1, last + 1))
+    marks_below = sum(1 for prefix in prefixes if len(prefix) > keys.CHUNK_BYTES)
+    require(
+        view.txn.stat(pair.long)["entries"] == long_count + marks_below,
+        "the long keys have rows or markers that no walk meets",
+        table.name,
+    )
+
+
+def _check_kvs(view: ReadView) -> None:
+    for key, row in keys.scan(view.txn, view.handles.kvs, b""):
+        entry = kv.entry_of(key.decode(), row)
+        require(0 < entry.create_index <= entry.modify_index <= view.index, "index order", entry, view.index)
+        require(not entry.session, "a lock held by a session, though there are no sessions", entry)
+
+
+def _check_tombstones(view: ReadView) -> None:
+    found = set()
+    for key, row in keys.scan(view.txn, view.handles.tombstones, b""):
+        kind, index = tombstones.BODY.unpack_from(row)
+        require(kind in (tombstones.KIND_KEY, tombstones.KIND_TREE), "a tombstone of no kind", key, kind)
+        require(0 < index <= view.index, "a tombstone from the future", key, index)
+        found.add((index.to_bytes(tombstones.AGE_INDEX_BYTES, "big") + keys.node_id(key), key))
+    ages = set(view.txn.cursor(view.handles.tombstone_ages).iternext(True, True))
+    require(found == ages, "tombstones and their ages differ", len(found), len(ages))
+
+
+def _check_counters(view: ReadView) -> None:
+    highest_kv = max((kv.modify_index_of(row) for _, row in keys.scan(view.txn, view.handles.kvs, b"")), default=0)
+    require(view.index_row(KVS.name) >= highest_kv, "a key is newer than its table", highest_kv)
+    highest_tombstone = tombstones.index_under(view, b"")
+    require(view.index_row(TOMBSTONES.name) >= highest_tombstone, "a tombstone is newer than its table")
+    for name, body in rows(view, INDEXES):
+        require(0 < int.from_bytes(body, "big") <= view.index, "a counter from the future", name)

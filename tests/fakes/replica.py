@@ -1,0 +1,103 @@
+"""One server's state machine on a folder, with a log that grows by what a test asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fsm import invariants
+from fsm.commands.registry import KVS, TOMBSTONE, TXN, encode_command
+from fsm.machine import Machine
+from fsm.store import kv
+from fsm.store.store import Store
+from fsm.watch import WatchRegistry
+from structs.kv import KVApplyReply, KVCommand, KVEntry, KVVerb, ReapReply, TombstoneCommand
+from structs.txn import TxnCommand, TxnOp, TxnOutcome
+
+
+class Replica:
+    """Applies one command after the other; commits after each unless told otherwise. Keeps the log."""
+
+    def __init__(self, directory: Path, *, store: Store | None = None) -> None:
+        self.directory = directory
+        self.machine = Machine(store if store is not None else Store.create(directory), WatchRegistry())
+        self.log: list[bytes] = []
+
+    @property
+    def raft_index(self) -> int:
+        return self.machine.raft_index_applied
+
+    def run(self, command: bytes, *, commit: bool = True) -> object:
+        self.log.append(command)
+        result = self.machine.apply(self.machine.raft_index_applied + 1, 1, command)
+        if commit:
+            self.machine.commit_batch()
+        return result
+
+    def write(
+        self,
+        verb: KVVerb,
+        key: str,
+        value: bytes = b"",
+        *,
+        flags: int = 0,
+        cas_index: int = 0,
+        session: str = "",
+        commit: bool = True,
+    ) -> object:
+        command = KVCommand(verb=verb, key=key, value=value, flags=flags, cas_index=cas_index, session=session)
+        return self.run(encode_command(KVS, command), commit=commit)
+
+    def ok(self, verb: KVVerb, key: str, value: bytes = b"", *, flags: int = 0, cas_index: int = 0) -> bool:
+        reply = self.write(verb, key, value, flags=flags, cas_index=cas_index)
+        assert isinstance(reply, KVApplyReply), reply
+        return reply.ok
+
+    def set(self, key: str, value: bytes = b"", *, flags: int = 0) -> int:
+        assert self.ok(KVVerb.SET, key, value, flags=flags)
+        return self.machine.index_applied
+
+    def delete(self, key: str) -> int:
+        assert self.ok(KVVerb.DELETE, key)
+        return self.machine.index_applied
+
+    def delete_tree(self, prefix: str) -> int:
+        assert self.ok(KVVerb.DELETE_TREE, prefix)
+        return self.machine.index_applied
+
+    def reap(self, index: int) -> ReapReply:
+        reply = self.run(encode_command(TOMBSTONE, TombstoneCommand(index=index)))
+        assert isinstance(reply, ReapReply)
+        return reply
+
+    def txn(self, *operations: TxnOp) -> TxnOutcome:
+        outcome = self.run(encode_command(TXN, TxnCommand(operations=list(operations))))
+        assert isinstance(outcome, TxnOutcome)
+        return outcome
+
+    def get(self, key: str) -> tuple[KVEntry | None, int]:
+        with self.machine.read() as view:
+            return kv.get(view, key)
+
+    def entry(self, key: str) -> KVEntry:
+        entry = self.get(key)[0]
+        assert entry is not None, key
+        return entry
+
+    def entries(self, prefix: str) -> tuple[list[KVEntry], int]:
+        with self.machine.read() as view:
+            return kv.list_entries(view, prefix)
+
+    def keys(self, prefix: str, separator: str | None = None) -> tuple[list[str], int]:
+        with self.machine.read() as view:
+            return kv.list_keys(view, prefix, separator)
+
+    def check(self) -> None:
+        with self.machine.read() as view:
+            invariants.check(view)
+
+    def dump(self) -> dict[str, list[tuple[bytes, bytes]]]:
+        with self.machine.read() as view:
+            return invariants.logical_dump(view)
+
+    def close(self) -> None:
+        self.machine.close()
