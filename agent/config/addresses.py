@@ -82,8 +82,8 @@ def listens(text: str, clients: Sequence[str], port: int) -> tuple[Listen, ...]:
 def join_addresses(texts: Sequence[str], ports: Ports, warnings: list[str]) -> tuple[str, ...]:
     """Return "host:port" for each address to join, without doubles.
 
-    Members are found over RPC in this version, so the default port is that of `ports.server`, and an address that names
-    the gossip port (as files written for gossip do) means the RPC port of the same host.
+    Members are found over RPC in this version, so the default port is that of `ports.server`. Files written for gossip
+    name the gossip port: such an address stands for itself and for the RPC port of the same host, whichever answers.
     """
     found: dict[str, None] = {}
     for text in texts:
@@ -93,19 +93,25 @@ def join_addresses(texts: Sequence[str], ports: Ports, warnings: list[str]) -> t
             )
             continue
         for word in expand("retry_join", text).split():
-            found[str(_join_address(word, ports))] = None
+            address = _join_address(word, ports)
+            found[str(address)] = None
+            if address.port == ports.serf_lan:
+                found[str(HostPort(address.host, ports.server))] = None
     return tuple(found)
 
 
 def _join_address(word: str, ports: Ports) -> HostPort:
-    try:
-        return HostPort(str(ipaddress.ip_address(word.strip("[]"))), ports.server)
-    except ValueError:
-        pass
     host, colon, digits = word.rpartition(":")
-    if not colon:
-        return HostPort(word, ports.server)
+    if not colon or _is_ip(word):
+        return HostPort(word.strip("[]"), ports.server)
     if not digits.isdecimal() or not 1 <= int(digits) <= 65535 or not host.strip("[]"):
         raise ConfigInvalid(f"retry_join: {word!r} is not host, host:port or [IPv6]:port")
-    port = int(digits)
-    return HostPort(host.strip("[]"), ports.server if port == ports.serf_lan else port)
+    return HostPort(host.strip("[]"), int(digits))
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return False
+    return True

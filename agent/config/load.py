@@ -269,7 +269,6 @@ class Builder:
         return Limits(
             http_connections_per_client_max=values["limits.http_max_conns_per_client"],
             http_head_bytes_max=values["http_config.max_header_bytes"],
-            https_handshake_timeout_s=values["limits.https_handshake_timeout"],
             rpc_connections_per_client_max=values["limits.rpc_max_conns_per_client"],
             rpc_handshake_timeout_s=values["limits.rpc_handshake_timeout"],
             rpc_rate_per_s=values["limits.rpc_rate"],

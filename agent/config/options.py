@@ -83,10 +83,10 @@ _CLUSTER = (
         reader=_SERVER,
         least=0,
     ),
+    _row("start_join", Kind.TEXTS, [], "Addresses of members to join.", flag="join"),
     _row(
-        "start_join", Kind.TEXTS, [], "Addresses to join at start; failing to reach any stops the start.", flag="join"
+        "retry_join", Kind.TEXTS, [], "Addresses of members to join, tried again until one answers.", flag="retry-join"
     ),
-    _row("retry_join", Kind.TEXTS, [], "Addresses to join, tried again until one answers.", flag="retry-join"),
     _row("retry_interval", Kind.DURATION, "30s", "Pause between two attempts of retry_join.", flag="retry-interval"),
     _row("retry_max", Kind.INT, 0, "Attempts of retry_join before giving up; 0: never.", flag="retry-max", least=0),
     _row(
@@ -177,13 +177,6 @@ _HTTP = (
         least=1,
     ),
     _row(
-        "limits.https_handshake_timeout",
-        Kind.DURATION,
-        "5s",
-        "Time for the TLS handshake of an HTTPS connection.",
-        least=0.1,
-    ),
-    _row(
         "limits.rpc_rate",
         Kind.FLOAT,
         -1.0,
@@ -237,12 +230,6 @@ def _tls(section: str, whose: str) -> tuple[Option, ...]:
             "",
             f"Oldest TLS version {whose}: TLSv1_2 or TLSv1_3. Default TLSv1_2.",
             choices=_VERSIONS,
-        ),
-        _row(
-            f"tls.{section}.tls_cipher_suites",
-            Kind.TEXT,
-            "",
-            f"Cipher suites {whose}, separated by commas. Default: the library's.",
         ),
         _row(f"tls.{section}.verify_incoming", Kind.BOOL, None, f"Ask the other side for a certificate {whose}."),
         _row(f"tls.{section}.verify_outgoing", Kind.BOOL, None, f"Dial with TLS and check the certificate {whose}."),

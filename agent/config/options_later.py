@@ -20,6 +20,8 @@ def _rows(kind: Kind, default: object, prefix: str, docs: dict[str, str], **more
     return tuple(_row(prefix + name, kind, default, doc, **more) for name, doc in docs.items())
 
 
+_SUITES = "the library's own choice of strong suites is used"
+
 _PORTS = (
     _row("ports.dns", Kind.INT, 8600, "DNS; -1 turns it off.", flag="dns-port", least=-1, most=65535),
     _row("ports.grpc", Kind.INT, -1, "xDS for proxies.", flag="grpc-port", least=-1, most=65535),
@@ -348,6 +350,11 @@ _REST = (
     _row("ui_config.metrics_proxy", Kind.OPAQUE, {}, "Proxy to that source."),
     _row("ui_config.dashboard_url_templates", Kind.TEXT_MAP, {}, "Links to dashboards."),
     _row("ui_config.hcp_enabled", Kind.BOOL, False, "Link to a hosted product."),
+    *(
+        _row(f"tls.{section}.tls_cipher_suites", Kind.TEXT, "", "Cipher suites, separated by commas.", caution=_SUITES)
+        for section in ("defaults", "internal_rpc", "https")
+    ),
+    _row("limits.https_handshake_timeout", Kind.DURATION, "5s", "Time for the TLS handshake of an HTTPS connection."),
     _row("tls_prefer_server_cipher_suites", Kind.BOOL, False, "Prefer the server's order of cipher suites."),
 )
 

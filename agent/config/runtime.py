@@ -62,8 +62,6 @@ class TLSSettings(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str
     version_min: str
     """"1.2" or "1.3"."""
-    cipher_suites: str
-    """OpenSSL or IANA names separated by commas; "" is the library's choice."""
     verify_incoming: bool
     verify_outgoing: bool
     verify_server_hostname: bool
@@ -78,7 +76,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     http_connections_per_client_max: int
     http_head_bytes_max: int
-    https_handshake_timeout_s: float
     rpc_connections_per_client_max: int
     rpc_handshake_timeout_s: float
     rpc_rate_per_s: float

@@ -59,7 +59,6 @@ def _section(values: Mapping[str, Any], section: str, *, verify_server_hostname:
         cert_file=own_or_default("cert_file"),
         key_file=own_or_default("key_file"),
         version_min=_MINIMUM[own_or_default("tls_min_version")] or "1.2",
-        cipher_suites=own_or_default("tls_cipher_suites"),
         verify_incoming=bool(own_or_default("verify_incoming")),
         verify_outgoing=bool(own_or_default("verify_outgoing")) or verify_server_hostname,
         verify_server_hostname=verify_server_hostname,

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MEETING_POINTS: dict[str, set[str]] = {
     "server.main": {"agent"},  # the one place where a server gets its embedded agent
     "mesh.cli.tls": {"rpc.certificates"},  # the command that makes certificates; nothing else of rpc
+    "mesh.cli.validate": {"agent.config"},  # must give the very answer that a start would give
 }
 
 LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
