@@ -16,7 +16,7 @@ from typing import Any
 
 from base.codec import Record
 from base.disk import TEMPORARY_SUFFIX, Disk, DiskFile
-from base.errors import DataDamaged, DiskFailed, InvalidRequest, require
+from base.errors import DataDamaged, DiskFailed, InvalidRequest, NotFound, require
 from base.failpoints import failpoint
 from structs.cluster import Peer
 
@@ -164,7 +164,9 @@ class SnapshotStore:
         return self._folder / meta.name / STATE_NAME
 
     def open_state(self, meta: SnapshotMeta) -> SnapshotReader:
-        """Open a finished snapshot for sending; raises DiskFailed where it was pruned."""
+        """Open a finished snapshot for sending; raises NotFound where it was pruned meanwhile, DiskFailed."""
+        if not self._disk.exists(self.state_path(meta)):
+            raise NotFound(f"snapshot {meta.name} is here no more")
         return SnapshotReader(meta, self._disk.open_file(self.state_path(meta)))
 
     def begin(self) -> Draft:
@@ -212,6 +214,8 @@ class SnapshotStore:
         """Prepare to receive what a leader announced; one at a time, which replaces one that was not finished."""
         if meta.version != META_VERSION:
             raise InvalidRequest(f"snapshot format {meta.version} is not known to this release")
+        if _position(meta.name) is None or meta.size_bytes < 0:
+            raise InvalidRequest(f"snapshot {meta.name} of {meta.size_bytes} bytes cannot be")
         folder = self._empty_folder("incoming" + TEMPORARY_SUFFIX)
         return Incoming(self, folder, meta, self._disk.open_file(folder / STATE_NAME, create=True))
 
