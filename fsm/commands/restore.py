@@ -16,7 +16,7 @@ from fsm.commands.refusal import Refusal
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import bulk
 from fsm.store.store import RESTORE_KEY, ZERO_DIGEST, Batch
-from fsm.store.tables import GENERATIONS, TABLES
+from fsm.store.tables import GENERATIONS, KVS, TABLES, TOMBSTONES
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit, RestoreReply, RowChunk
 
 CHAIN_START = bytes(32)
@@ -27,6 +27,12 @@ class Progress(Record, frozen=True, kw_only=True):
 
     restore_id: str
     index_highest: int
+    """Of the archive and of all rows."""
+    table_highest: tuple[int, ...] = (0,) * len(TABLES)
+    """The highest index in the rows of each table."""
+    table_before: int = 0
+    key_before: bytes = b""
+    """Where the last chunk ended."""
     chunks_count: int = 0
     rows_count: int = 0
     chain: bytes = CHAIN_START
@@ -63,7 +69,7 @@ def chunk(batch: Batch, command: RestoreChunk) -> RestoreReply | Refusal:
     handles = batch.store.generations[_inactive(batch)]
     try:
         rows = decode(RowChunk, command.payload)
-        table, increase, highest = bulk.load(batch.txn, handles, rows)
+        table, increase, highest = bulk.load(batch.txn, handles, rows, progress.table_before, progress.key_before)
     except (InvalidRequest, bulk.RowsRejected) as error:
         complaint = f"chunk {command.position} of the archive cannot be restored: {error}"
         _store(batch, Progress(restore_id=progress.restore_id, index_highest=0, complaint=complaint))
@@ -71,9 +77,14 @@ def chunk(batch: Batch, command: RestoreChunk) -> RestoreReply | Refusal:
     digests = list(progress.digests)
     total = int.from_bytes(digests[table.number - 1], "little") + increase
     digests[table.number - 1] = (total & DIGEST_MASK).to_bytes(DIGEST_BYTES, "little")
+    table_highest = list(progress.table_highest)
+    table_highest[table.number - 1] = max(table_highest[table.number - 1], highest)
     progress = Progress(
         restore_id=progress.restore_id,
         index_highest=max(progress.index_highest, highest),
+        table_highest=tuple(table_highest),
+        table_before=table.number,
+        key_before=rows.keys[-1],
         chunks_count=progress.chunks_count + 1,
         rows_count=progress.rows_count + len(rows.keys),
         chain=chain_next(progress.chain, command.payload),
@@ -99,6 +110,9 @@ def commit(batch: Batch, command: RestoreCommit) -> RestoreReply | Refusal:
     batch.txn.delete(RESTORE_KEY, db=batch.store.meta)
     batch.index_offset = max(batch.index_offset, progress.index_highest + 1 - batch.raft_index)
     batch.replace_generation(_inactive(batch), [int.from_bytes(digest, "little") for digest in progress.digests])
+    for table in (KVS, TOMBSTONES):
+        # An archive made by hand may lack counters; without them indexes of prefixes could fall.
+        batch.raise_counter(table.name, progress.table_highest[table.number - 1])
     return RestoreReply(rows_count=progress.rows_count)
 
 

@@ -5,6 +5,7 @@ Rows come from outside, so each is checked here as far as later reads rely on it
 
 from typing import Any
 
+from base.errors import require
 from fsm.digest import DIGEST_MASK
 from fsm.store import keys, kv, tombstones
 from fsm.store.tables import INDEXES, KVS, TOMBSTONES, Handles, Table
@@ -23,27 +24,27 @@ class RowsRejected(Exception):
     """The rows are not rows of that table; the text says why."""
 
 
-def load(txn: Any, handles: Handles, chunk: RowChunk) -> tuple[Table, int, int]:
+def load(txn: Any, handles: Handles, chunk: RowChunk, table_before: int, key_before: bytes) -> tuple[Table, int, int]:
     """Store a chunk of rows in an inactive generation; return (table, its digest's increase, highest index met).
 
-    Raises RowsRejected before anything of the chunk is stored. No key may occur twice in a restore.
+    `table_before` and `key_before` say where the chunk before ended: rows come in order of table and key, so none can
+    come twice. Raises RowsRejected; then nothing of the chunk is stored.
     """
     table = TABLES_BY_NUMBER.get(chunk.table)
     if table is None:
         raise RowsRejected(f"table number {chunk.table} is unknown")
     names, bodies = chunk.keys, chunk.bodies
-    if len(names) != len(bodies):
-        raise RowsRejected("a row without a body")
-    if not names:
-        return table, 0, 0
+    if not names or len(names) != len(bodies):
+        raise RowsRejected("a chunk without rows, or a row without a body")
     _check_keys(names)
+    if (table.number, names[0]) <= (table_before, key_before):
+        raise RowsRejected("keys are not in ascending order")
     rows, total, highest = _digested(table, names, bodies)
     if highest > INDEX_MAX:
         raise RowsRejected(f"index {highest} is out of range")
     if table is INDEXES:
         for name, body in zip(names, bodies, strict=True):
-            if not txn.put(name, body, overwrite=False, db=handles.indexes):
-                raise RowsRejected("a counter occurs twice")
+            txn.put(name, body, db=handles.indexes)
         return table, total, highest
     _store(txn, handles.pair(table), names, rows)
     if table is TOMBSTONES:
@@ -116,13 +117,10 @@ _HIGHEST = {KVS.number: _kv_highest, TOMBSTONES.number: _tombstone_highest, INDE
 def _store(txn: Any, pair: keys.Pair, names: list[bytes], rows: list[bytes]) -> None:
     """Store ascending rows that lie behind all rows stored so far."""
     if len(max(names, key=len)) <= keys.CHUNK_BYTES:
-        cursor = txn.cursor(pair.main)
-        items = list(zip(names, rows, strict=True))
-        last_behind = not cursor.last() or cursor.key() < names[0]
         # Appending packs the pages full; elsewhere a page is split in halves.
-        _taken, added = cursor.putmulti(items, dupdata=False, overwrite=False, append=last_behind)
-        if added != len(items):
-            raise RowsRejected("a key occurs twice")
+        items = list(zip(names, rows, strict=True))
+        _taken, added = txn.cursor(pair.main).putmulti(items, dupdata=False, overwrite=False, append=True)
+        require(added == len(items), "ascending rows could not be appended", added, len(items))
         return
     for name, row in zip(names, rows, strict=True):
         keys.put(txn, pair, name, row)

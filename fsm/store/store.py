@@ -238,6 +238,12 @@ class Batch(View):
             self._counters_hashed[name] = super().index_row(name)
         counters[name] = self.index
 
+    def raise_counter(self, name: str, index: int) -> None:
+        """Set a counter to `index` if it is lower."""
+        if self.index_row(name) < index:
+            self._counters_hashed.setdefault(name, self.index_row(name))
+            self._counters[name] = index
+
     def fold_counters(self) -> None:
         """Bring the digest of the index table up to date with the counters."""
         hashed, hasher = self._counters_hashed, INDEXES.hasher
