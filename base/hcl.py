@@ -189,8 +189,8 @@ class _Parser:
             self._skip_newlines()
             if self._kind == "mark" and self._word == ",":
                 self._advance()
-            elif not (self._kind == "mark" and self._word == "]"):
-                self._fail("expected ',' or ']'")
+            elif self._kind and not (self._kind == "mark" and self._word == "]"):
+                self._fail(f"expected ',' or ']', found {self._word!r}")
 
     def _heredoc(self) -> str:
         marker = self._word.strip()

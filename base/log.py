@@ -124,9 +124,8 @@ class LogSink:
         self._untold_count += 1
 
     def _stamp(self) -> str:
-        now = self._clock()
-        seconds = int(now)
-        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int((now - seconds) * 1000):03d}Z"
+        seconds, milliseconds = divmod(round(self._clock() * 1000), 1000)
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milliseconds:03d}Z"
 
     def _text_line(self, level: Level, name: str, message: str, fields: dict[str, object]) -> str:
         parts = [f"{self._stamp()} [{level.name}] {name}: {_printable(message)}"]
@@ -149,7 +148,7 @@ def _printable(text: str) -> str:
 
 
 def _masked(key: str, value: object) -> bool:
-    return isinstance(value, Secret) or (key in SECRET_FIELDS and bool(value))
+    return bool(value) and (isinstance(value, Secret) or key in SECRET_FIELDS)
 
 
 def _shown(key: str, value: object) -> str:

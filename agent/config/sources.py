@@ -179,10 +179,10 @@ def _parse(text: str, format_: str, place: str, complaints: list[str]) -> dict[s
         if format_ == "hcl":
             return hcl.parse(text)
         value = json.loads(text, object_pairs_hook=_no_duplicates) if text.strip() else {}
-    except (ValueError, RecursionError) as error:
-        complaints.append(f"{place}: {error or 'nested too deeply'}")
+    except RecursionError:
+        complaints.append(f"{place}: nested too deeply")
         return None
-    except InvalidRequest as error:
+    except (ValueError, InvalidRequest) as error:
         complaints.append(f"{place}: {error}")
         return None
     if not isinstance(value, dict):
