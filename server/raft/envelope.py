@@ -4,8 +4,8 @@ A message is `[kind, sender_term, sent_at_s, echo_s, flags, *body]`:
 
 | kind | body | meaning |
 | --- | --- | --- |
-| APPEND | prev_index, prev_term, commit_index, entries | entries (command, index, term) behind prev_index; also the heartbeat |
-| APPEND_REPLY | next_index, reset, success | success: everything below next_index is yours; reset: go on at next_index |
+| APPEND | prev_index, prev_term, commit_index, entries | (command, index, term)s behind prev_index; heartbeat |
+| APPEND_REPLY | next_index, reset, success | success: all below next_index is yours; reset: go on there |
 | VOTE_REQUEST | last_index, last_term | may I lead in sender_term? |
 | VOTE_REPLY | | yes, in sender_term |
 | TIMEOUT_NOW | | campaign at once: I am handing over to you |

@@ -72,7 +72,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class FetchSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """Please fetch the snapshot (index, term), or a newer one, from that server, make it durable, and call `install`."""
+    """Please fetch the snapshot (index, term), or a newer one, there, make it durable, and call `install`."""
 
     from_id: str
     index: int

@@ -10,8 +10,8 @@ class Leading:
         self.term = 0
         """The term we lead or led last."""
         self.heartbeat_due_s = 0.0
-        self.sent_index = 0
         self.sent_commit_index = 0
+        self.commit_due_s: float | None = None
         self.confirm_wanted = False
         self.transfer_target: str | None = None
         self.transfer_deadline_s = 0.0

@@ -218,21 +218,21 @@ class Protocol(SyncObj):  # type: ignore[misc]
 
     # --- overridden by name
 
-    def _SyncObj__connectedToAnyone(self) -> bool:
+    def _SyncObj__connectedToAnyone(self) -> bool:  # noqa: N802
         return self.may_campaign
 
-    def _SyncObj__generateRaftTimeout(self) -> float:
+    def _SyncObj__generateRaftTimeout(self) -> float:  # noqa: N802
         low, high = self._timings.election_min_s, self._timings.election_max_s
         return low + (high - low) * self._draw()
 
-    def _SyncObj__sendAppendEntries(self) -> None:
+    def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802
         self.sends_wanted = True
 
-    def _SyncObj__applyLogEntries(self) -> bool:
+    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802
         self._SyncObj__raftLastApplied = self._on_apply(self._SyncObj__raftLastApplied, self._SyncObj__raftCommitIndex)
         return False
 
-    def _SyncObj__tryLogCompaction(self) -> None:
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802
         pass
 
     # --- what the core may ask and do

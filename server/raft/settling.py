@@ -13,8 +13,8 @@ _DISCARDED = Outcome(True, None)
 class Settling:
     """Proposals that are in the log but not decided, by index.
 
-    Losing the leadership decides nothing: the next leader may commit the entry. An entry that was cut from our log may
-    still be committed by a server that kept it. Only what is applied at an index says what became of the proposal there.
+    Losing the leadership decides nothing: the next leader may commit the entry. An entry that was cut from our log
+    may still be committed by a server that kept it. Only what is applied at an index says what became of a proposal.
     """
 
     def __init__(self, log: Log, applier: Applier) -> None:
@@ -47,7 +47,7 @@ class Settling:
         return results
 
     def apply(self, applied_index: int, commit_index: int) -> int:
-        """Apply entries behind `applied_index` up to `commit_index`, a bounded number; returns the new applied index."""
+        """Apply a bounded number of entries up to `commit_index`; returns the new applied index."""
         if commit_index <= applied_index:
             return applied_index
         log, apply, waiting = self._log, self._applier.apply, self._waiting

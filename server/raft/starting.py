@@ -9,6 +9,8 @@ from base.errors import DataDamaged
 from server.raft import membership
 from server.raft.interfaces import Log, OverrideFacts, SnapshotFacts
 
+_ADVICE = "move the raft folder away and let this server join again under a new node id"
+
 
 def reconcile_log(log: Log, snapshot: SnapshotFacts | None, *, keep_tail: bool = True) -> None:
     """Make `log` continue `snapshot`: keep what follows (index, term) if it holds that entry, else begin there.
@@ -18,14 +20,12 @@ def reconcile_log(log: Log, snapshot: SnapshotFacts | None, *, keep_tail: bool =
     if snapshot is None:
         if log.first_index > membership.BASE_INDEX:
             raise DataDamaged(
-                f"the log begins at {log.first_index} but there is no snapshot of what came before: move the raft folder "
-                "away and let this server join again under a new node id"
+                f"the log begins at {log.first_index} but there is no snapshot of what came before: {_ADVICE}"
             )
         return
     if log.first_index > snapshot.index:
         raise DataDamaged(
-            f"the log begins at {log.first_index} but the newest intact snapshot ends at {snapshot.index}: move the raft "
-            "folder away and let this server join again under a new node id"
+            f"the log begins at {log.first_index} but the newest intact snapshot ends at {snapshot.index}: {_ADVICE}"
         )
     if not keep_tail or log.term_at(snapshot.index) != snapshot.term:
         log.reset_to(snapshot.index, snapshot.term)

@@ -69,7 +69,9 @@ class Checker:
         if known is not None and known[0] is core and (core.commit_index < known[1] or core.applied_index < known[2]):
             raise Violation(f"{server_id}: commit or applied index went back from {known[1:]}")
         if not core.applied_index <= core.commit_index <= core.last_index:
-            raise Violation(f"{server_id}: applied {core.applied_index} commit {core.commit_index} last {core.last_index}")
+            raise Violation(
+                f"{server_id}: applied {core.applied_index} commit {core.commit_index} last {core.last_index}"
+            )
         self._seen[server_id] = (core, core.commit_index, core.applied_index)
 
     def log_matching(self, logs: Iterable[tuple[str, Any]]) -> None:
@@ -84,9 +86,13 @@ class Checker:
                     if mine[2] == theirs[2]:
                         agree = True
                         if mine[0] != theirs[0]:
-                            raise Violation(f"log matching: {first_id} and {second_id} differ at {index}, term {mine[2]}")
+                            raise Violation(
+                                f"log matching: {first_id} and {second_id} differ at {index}, term {mine[2]}"
+                            )
                     elif agree:
-                        raise Violation(f"log matching: {first_id} and {second_id} differ before a common entry at {index}")
+                        raise Violation(
+                            f"log matching: {first_id} and {second_id} differ before a common entry at {index}"
+                        )
 
     # --- clients
 
@@ -110,7 +116,9 @@ class Checker:
     def read_ends(self, start: ReadStart, server_id: str, position: int, mode: str) -> None:
         """A client got the state after `position` commands."""
         if position < start.position_acked:
-            raise Violation(f"stale {mode} read at {server_id}: saw {position}, acknowledged were {start.position_acked}")
+            raise Violation(
+                f"stale {mode} read at {server_id}: saw {position}, acknowledged were {start.position_acked}"
+            )
         if position < start.position_read:
             raise Violation(f"{mode} read at {server_id} went back: saw {position}, somebody saw {start.position_read}")
         self.position_read = max(self.position_read, position)

@@ -11,7 +11,18 @@ from tests.sim.checks import Checker, Violation
 from tests.sim.process import SimServer, SimSettings
 from tests.sim.world import Network, Port, World
 
-ALL_FAULTS = ("crash", "crash all", "power", "partition", "one way", "flap", "pause", "slow disk", "transfer", "isolate")
+ALL_FAULTS = (
+    "crash",
+    "crash all",
+    "power",
+    "partition",
+    "one way",
+    "flap",
+    "pause",
+    "slow disk",
+    "transfer",
+    "isolate",
+)
 HEAL_S = 12.0
 
 
