@@ -121,10 +121,11 @@ class Dispatcher:
 
     async def serve_stream(self, name: str, body: bytes, stream: ByteStream, caller: Caller) -> None:
         """Run one remote stream until it ends."""
-        method = stream_named(name)
+        forwarded = name.startswith(FORWARDED_MARK)
+        method = stream_named(name[len(FORWARDED_MARK) :] if forwarded else name)
         if method.access.servers_only and not self._caller_is_server(caller):
             raise PermissionDenied("Permission denied: only servers may call this")
-        await method.handler(Call(self._services, caller), codec.decode(method.request, body), stream)
+        await method.handler(Call(self._services, caller, forwarded), codec.decode(method.request, body), stream)
 
     async def serve_local_stream(self, method: StreamMethod, request: Any, stream: ByteStream) -> None:
         """Run one stream of the agent in this process."""

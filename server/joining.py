@@ -269,10 +269,13 @@ class Joining:
             self.wants.pop(peer.server_id, None)
 
     def _refused(self, text: str) -> None:
-        _log.warn("hello refused", reason=text)
+        now_s = self._now()
+        if text != self._complaint or now_s >= self._news_s:
+            self._complaint = text
+            self._news_s = now_s + WAITING_NEWS_S
+            _log.warn("hello refused", reason=text)
         if self._peer.server_id not in text:
             return
-        now_s = self._now()
         if self._conflict_s is None:
             self._conflict_s = now_s
         elif now_s - self._conflict_s > CONFLICT_S_MAX:

@@ -13,7 +13,7 @@ async def pass_to_leader(call: Call, method: str, request: Record, stream: ByteS
     """Serve `stream` by the leader; raises NoLeader where none is known and what the leader answers."""
     services = call.services
     leader = services.raft.leader()
-    if leader is None or leader.server_id == services.config.node_id:
+    if call.forwarded or leader is None or leader.server_id == services.config.node_id:
         raise NoLeader
     body = codec.encode(request)
     async with services.pool.stream(leader.address, FORWARDED_MARK + method, body) as there:

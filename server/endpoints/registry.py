@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from acl.access import Access
 from base.codec import Record
-from base.errors import NotFound
+from base.errors import Refused
 from fsm.watch import WatchSet
 from structs.query import Consistency, QueryMeta
 
@@ -73,6 +73,8 @@ class Call:
     services: "Services"
     caller: Caller | None
     """None: the agent in this process."""
+    forwarded: bool = False
+    """Another server has passed this on to us as the leader; it is not passed on again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +148,18 @@ def stream_method(name: str, *, request: type[Record], access: Access) -> Callab
 
 
 def method_named(name: str) -> Method:
-    """Return the row of `name`; raises NotFound."""
+    """Return the row of `name`; raises Refused."""
     found = METHODS.get(name)
     if found is None:
-        raise NotFound(f"rpc: can't find method {name}")
+        raise Refused(f"rpc: can't find method {name}")
     return found
 
 
 def stream_named(name: str) -> StreamMethod:
-    """Return the row of the stream `name`; raises NotFound."""
+    """Return the row of the stream `name`; raises Refused."""
     found = STREAMS.get(name)
     if found is None:
-        raise NotFound(f"rpc: can't find method {name}")
+        raise Refused(f"rpc: can't find method {name}")
     return found
 
 
