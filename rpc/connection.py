@@ -207,21 +207,22 @@ class Connection:
         out = mux.out
         if self._tail is not None or not out:
             return None
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        try:
-            taken = self._stream.send_nowait(data)
-        except Unreachable as error:
-            out.append(data)  # the kernel refused all of it
-            self.mark_dirty()
-            return str(error)
-        self.bytes_left += taken
-        mux.out_bytes -= taken
-        if taken < len(data):
-            self._tail = memoryview(data)[taken:]
-            self._stalled_looks = 0
-            self._hub.spawn(self._send_tail)
-        elif self._room is not None:
+        while out:
+            data = mux.take_out()
+            try:
+                taken = self._stream.send_nowait(data)
+            except Unreachable as error:
+                out.insert(0, data)  # the kernel refused all of it
+                self.mark_dirty()
+                return str(error)
+            self.bytes_left += taken
+            mux.out_bytes -= taken
+            if taken < len(data):
+                self._tail = memoryview(data)[taken:]
+                self._stalled_looks = 0
+                self._hub.spawn(self._send_tail)
+                return None
+        if self._room is not None:
             self._room.set()
             self._room = None
         return None
@@ -238,8 +239,7 @@ class Connection:
                 mux.out_bytes -= len(piece)
                 rest = self._tail[len(piece) :]
                 if not rest and mux.out:
-                    rest = memoryview(b"".join(mux.out))
-                    mux.out.clear()
+                    rest = memoryview(mux.take_out())
                 self._tail = rest or None
                 if self._room is not None and mux.out_bytes <= OUT_BYTES_MAX // 2:
                     self._room.set()

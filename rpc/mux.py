@@ -18,6 +18,7 @@ from rpc.frame import (
     DATA,
     END,
     ERROR,
+    KIB,
     METHOD_CHARACTERS_MAX,
     MIB,
     PING,
@@ -36,6 +37,8 @@ STREAMS_MAX: Final = 64
 """Streams open on a connection: each may hold two windows of memory."""
 OUT_BYTES_MAX: Final = 2 * MIB
 """Output beyond which nothing more is read or called on this connection until the peer has read some."""
+JOIN_BYTES_MAX: Final = 128 * KIB
+"""Output is joined to pieces of about this size: below it a send costs more than copying, above it less."""
 
 
 class Slot:
@@ -168,6 +171,22 @@ class Mux:
         if credit and flow.seq in self.flows:
             self._send(flow.seq, CREDIT, "", credit.to_bytes(4, "big"))
         return chunk
+
+    def take_out(self) -> bytes:
+        """Remove and return the next output, which there is: small frames joined, a large body as it was given."""
+        out = self.out
+        if len(out) == 1:
+            return out.pop()
+        size = 0
+        for position, piece in enumerate(out):
+            size += len(piece)
+            if size > JOIN_BYTES_MAX:
+                data = b"".join(out[:position]) if position else piece
+                del out[: position or 1]
+                return data
+        data = b"".join(out)
+        out.clear()
+        return data
 
     def ping(self) -> None:
         """Ask for a sign of life."""
