@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import trio
 
-from base.errors import InvalidRequest, NoLeader, Refused
+from base.errors import InvalidRequest, MeshError, NoLeader
 from base.failpoints import failpoint
 from base.log import get_logger
 from server.raft.core import Core, FetchSnapshot, Outbox
@@ -120,6 +120,10 @@ class RaftDriver:
         self.kick()
         return proposal
 
+    def replace_core(self, core: Core) -> None:
+        """Go on with another core: a server that was just bootstrapped begins anew. Between two rounds only."""
+        self._core = core
+
     def do(self, action: Callable[[float], None]) -> None:
         """Run `action(now_s)` on the core between two rounds."""
         self._enqueue(action)
@@ -157,7 +161,6 @@ class RaftDriver:
 
     async def _round(self) -> None:
         self.rounds_total += 1
-        core = self._core
         now_s = self._clock()
         events = self._events
         if events:
@@ -165,6 +168,7 @@ class RaftDriver:
                 events.popleft()(now_s)
             if self.transport is not None:
                 self.transport.inbox_drained()
+        core = self._core  # the first events of a bootstrapped server replace it
         self._take_proposals(now_s)
         outbox = core.tick(now_s)
         self._machine.commit_batch()
@@ -196,7 +200,7 @@ class RaftDriver:
             proposal = proposed.popleft()
             try:
                 self._core.propose(proposal.command, proposal, now_s)
-            except (NoLeader, Refused) as error:
+            except MeshError as error:  # all of them definite: it never entered the log
                 self.proposals.refused(proposal, error)
 
     def _settle(self, outbox: Outbox) -> None:

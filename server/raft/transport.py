@@ -142,7 +142,10 @@ class RaftTransport:
         link.bytes_sent += len(frame)
         outgoing = link.outgoing
         if not link.sending and not link.buffer and outgoing is not None:
-            taken = outgoing.send_nowait(frame)
+            try:
+                taken = outgoing.send_nowait(frame)
+            except Unreachable:
+                taken = 0  # the writer meets the same error and takes the link down
             if taken == len(frame):
                 return
             frame = frame[taken:]
@@ -151,6 +154,17 @@ class RaftTransport:
         if link.window_open and len(link.buffer) > WINDOW_BYTES_MAX:
             link.window_open = False
             self._inbox.window(server_id, False)
+
+    def address_of(self, server_id: str) -> str | None:
+        """The RPC address of a peer that is connected, or was named by the configuration."""
+        link = self._links.get(server_id)
+        return link.peer.address if link is not None else None
+
+    def announce_all(self) -> None:
+        """Tell the inbox again who is connected: another core listens from now on."""
+        for server_id, link in self._links.items():
+            if link.announced:
+                self._inbox.connected(server_id, link.epoch)
 
     def inbox_drained(self) -> None:
         """The driver has handled everything: readers that were held back go on."""
@@ -278,9 +292,7 @@ class RaftTransport:
 
     async def _write(self, link: _Link, stream: Stream) -> None:
         mine = self._self
-        hello = codec.pack(
-            [PROTOCOL, self._datacenter, link.peer.server_id, mine.server_id, mine.name, mine.address]
-        )
+        hello = codec.pack([PROTOCOL, self._datacenter, link.peer.server_id, mine.server_id, mine.name, mine.address])
         await stream.send_all(FRAME_HEADER.pack(len(hello)) + hello)
         link.buffer.clear()
         link.sending = False

@@ -1,0 +1,222 @@
+"""Takes, sends and fetches snapshots, and swaps a fetched one in; the folders themselves are `snapshots.py`.
+
+Theory of operation. Taking: LMDB's own compacting copy of a read transaction, made in a worker thread while
+writes go on; the copy itself says which index it holds. When it is durable the log is cut behind it. Sending:
+a peer that was offered a snapshot asks for it, and pulls the file through a stream with back-pressure, so that
+a transfer never holds up heartbeats (hazard H19). Fetching: chunks go to a draft folder; checked, synced and
+renamed they become a snapshot of ours, a working copy is made of it, and only then the core is asked to install
+it, between two rounds. A crash at any point leaves the old state with its log, or the new snapshot (H3).
+
+One copy or swap of the working state at a time (`_state_lock`): a store may not be closed while it is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import trio
+
+from base import codec
+from base.disk import Disk
+from base.errors import DiskFailed, InvalidRequest, MeshError, NotFound, require
+from base.failpoints import failpoint
+from base.log import get_logger
+from fsm.machine import Machine
+from fsm.snapshot import open_copy, write_copy
+from fsm.store.store import Store
+from rpc.pool import RPCPool
+from server.raft.core import Core, FetchSnapshot
+from server.raft.snapshots import SnapshotMeta, SnapshotStore
+from structs.cluster import Peer
+from structs.snapshot import FetchSnapshotRequest
+
+FETCH_CHUNK_BYTES = 256 * 1024
+META_BYTES_MAX = 256 * 1024
+STATE_FOLDERS = ("a", "b")
+"""The working state moves between these two: an installed snapshot is prepared beside the one in use."""
+
+_log = get_logger("raft.snapshots")
+
+
+class Node(Protocol):
+    """What is needed of the Raft node."""
+
+    def address_of(self, server_id: str) -> str | None:
+        """Where a connected server answers RPC."""
+
+    def configuration_at(self, index: int) -> tuple[list[Peer], int]:
+        """The members when the log ended at `index`."""
+
+    def trailing_count(self, snapshot_index: int) -> int:
+        """Entries to keep behind a snapshot."""
+
+    async def between_rounds(self, action: Callable[[Core, float], object]) -> object:
+        """Run an action on the core between two rounds."""
+
+
+class Snapshotting:
+    """One server's snapshots at work."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: SnapshotStore,
+        newest: SnapshotMeta | None,
+        state_folder: Path,
+        machine: Machine,
+        pool: RPCPool,
+    ) -> None:
+        """`newest` is what the store found intact; `state_folder` is where the working copies live."""
+        self._snapshots = snapshots
+        self._newest = newest
+        self._state_folder = state_folder
+        self._machine = machine
+        self._pool = pool
+        self._taking = False
+        self._state_lock = trio.Lock()
+        self._prepared: tuple[SnapshotMeta, Store] | None = None
+        self.taken_total = 0
+        self.installed_total = 0
+        self.sent_total = 0
+
+    def wanted(self, *, applied_index: int, log_bytes: int, threshold_count: int, log_bytes_max: int) -> bool:
+        """Whether a snapshot should be taken now."""
+        if self._taking:
+            return False
+        behind = applied_index - (self._newest.index if self._newest is not None else 0)
+        return behind >= threshold_count or (log_bytes > log_bytes_max and behind > threshold_count // 16)
+
+    # --- taking
+
+    async def take(self, node: Node) -> SnapshotMeta | None:
+        """Take one, unless one is being taken or nothing was applied since the last. Raises DiskFailed."""
+        if self._taking:
+            return None
+        self._taking = True
+        try:
+            async with self._state_lock:
+                meta = await self._take(node)
+        finally:
+            self._taking = False
+        if meta is None:
+            return None
+        self._newest = meta
+        self.taken_total += 1
+        await node.between_rounds(lambda core, now_s: core.snapshot_taken(meta, node.trailing_count(meta.index)))
+        _log.info("snapshot taken", index=meta.index, term=meta.term, bytes=meta.size_bytes)
+        return meta
+
+    async def _take(self, node: Node) -> SnapshotMeta | None:
+        newest = self._newest
+        if self._machine.raft_index_visible <= (newest.index if newest is not None else 0):
+            return None
+        draft = await trio.to_thread.run_sync(self._snapshots.begin)
+        facts = await trio.to_thread.run_sync(write_copy, self._machine.store, Path(draft.state_path))
+        configuration, configuration_index = node.configuration_at(facts.raft_index)
+        failpoint("snapshot.copied")
+        return await trio.to_thread.run_sync(
+            lambda: self._snapshots.finish(
+                draft,
+                index=facts.raft_index,
+                term=facts.term,
+                configuration=configuration,
+                configuration_index=configuration_index,
+                digest=facts.digest,
+            )
+        )
+
+    # --- sending
+
+    async def send(self, index: int, term: int, stream: Any) -> None:
+        """Stream the newest snapshot, if it is at least (index, term): its meta first, then its bytes."""
+        meta = self._newest
+        if meta is None or (meta.index, meta.term) < (index, term):
+            raise NotFound(f"no snapshot at {index}-{term} or later")
+        reader = await trio.to_thread.run_sync(self._snapshots.open_state, meta)
+        try:
+            await stream.send_chunk(codec.encode(meta))
+            while chunk := await trio.to_thread.run_sync(reader.read_chunk):
+                for start in range(0, len(chunk), FETCH_CHUNK_BYTES):
+                    await stream.send_chunk(chunk[start : start + FETCH_CHUNK_BYTES])
+            await stream.finish()
+            self.sent_total += 1
+        finally:
+            reader.close()
+
+    # --- fetching
+
+    async def fetch(self, wanted: FetchSnapshot, node: Node) -> None:
+        """Fetch what a leader offered and install it; whatever goes wrong on the way, the next offer asks again."""
+        try:
+            meta = await self._receive(wanted, node)
+            async with self._state_lock:
+                await self._install(meta, node)
+        except DiskFailed:
+            raise
+        except MeshError as error:
+            _log.info("snapshot not fetched", index=wanted.index, reason=str(error))
+            await node.between_rounds(lambda core, now_s: core.fetch_failed())
+
+    async def _receive(self, wanted: FetchSnapshot, node: Node) -> SnapshotMeta:
+        address = node.address_of(wanted.from_id)
+        if address is None:
+            raise NotFound(f"server {wanted.from_id} offered a snapshot and is gone")
+        request = codec.encode(FetchSnapshotRequest(index=wanted.index, term=wanted.term))
+        async with self._pool.stream(address, "Raft.FetchSnapshot", request) as stream:
+            head = await stream.receive_chunk()
+            if len(head) > META_BYTES_MAX:
+                raise InvalidRequest("a snapshot's head is too long")
+            meta = codec.decode(SnapshotMeta, head)
+            if (meta.index, meta.term) < (wanted.index, wanted.term):
+                raise InvalidRequest(f"snapshot {meta.name} is older than the one offered")
+            incoming = await trio.to_thread.run_sync(self._snapshots.begin_incoming, meta)
+            try:
+                while chunk := await stream.receive_chunk():
+                    await trio.to_thread.run_sync(incoming.append, chunk)
+            except BaseException:
+                incoming.discard()
+                raise
+            return await trio.to_thread.run_sync(incoming.finish)
+
+    async def _install(self, meta: SnapshotMeta, node: Node) -> None:
+        directory = self._spare_folder()
+        path = Path(self._snapshots.state_path(meta))
+        store = await trio.to_thread.run_sync(lambda: open_copy(path, directory))
+        failpoint("snapshot.prepared")
+        self._prepared = (meta, store)
+        installed = await node.between_rounds(lambda core, now_s: core.install(meta, now_s))
+        if self._prepared is not None:  # the core knew better (H22)
+            self._prepared = None
+            store.close()
+        if installed:
+            self._newest = meta
+            self.installed_total += 1
+            _log.info("snapshot installed", index=meta.index, term=meta.term, bytes=meta.size_bytes)
+
+    def adopt(self, meta: SnapshotMeta) -> None:
+        """Make the prepared working copy the state. Called by the core inside `install`."""
+        prepared, self._prepared = self._prepared, None
+        require(prepared is not None and prepared[0] == meta, "a snapshot was installed that nobody prepared", meta)
+        assert prepared is not None
+        self._machine.replace_store(prepared[1])
+
+    def _spare_folder(self) -> Path:
+        in_use = self._machine.store.path.parent.name
+        return self._state_folder / next(name for name in STATE_FOLDERS if name != in_use)
+
+
+def first_state_folder(state_folder: Path) -> Path:
+    """Where the working state is built at start."""
+    return state_folder / STATE_FOLDERS[0]
+
+
+def prepare_state(disk: Disk, snapshots: SnapshotStore, newest: SnapshotMeta | None, state_folder: Path) -> Store:
+    """Return the working state at start: a copy of the newest snapshot, or nothing. Raises DataDamaged, DiskFailed."""
+    target = first_state_folder(state_folder)
+    for name in STATE_FOLDERS:
+        disk.remove_tree(state_folder / name)
+    if newest is None:
+        return Store.create(target)
+    return open_copy(Path(snapshots.state_path(newest)), target)
