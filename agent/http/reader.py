@@ -19,6 +19,7 @@ from agent.http.settings import HTTPLimits
 
 _REQUEST_LINE = re.compile(rb"(GET|PUT|DELETE|POST) (/[!-~]*) HTTP/1\.1").fullmatch
 """Request lines that are taken without llhttp: what it would accept, too, and nothing else."""
+HEAD_TOO_LARGE_TEXT = "Request Header Fields Too Large"
 _HEAD_FIXED_BYTES = 16
 """Counted for the request line's fixed parts."""
 _HEADER_FIXED_BYTES = 4
@@ -85,9 +86,10 @@ class Request:
 
 
 def _accepts_gzip(value: bytes) -> bool:
+    value = value.lower()
     if b"gzip" not in value:
         return False
-    for item in value.lower().split(b","):
+    for item in value.split(b","):
         name, _, parameters = item.partition(b";")
         if name.strip() == b"gzip":
             quality = parameters.replace(b" ", b"")
@@ -110,6 +112,7 @@ class RequestReader:
     __slots__ = (
         "_body",
         "_body_bytes",
+        "_fed_bytes",
         "_head_bytes",
         "_headers",
         "_in_head",
@@ -139,6 +142,8 @@ class RequestReader:
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
+        self._fed_bytes = 0
+        """Bytes of the head in receives after the one in which it began."""
         self._open: Request | None = None
         self._rule: BodyRule | None = None
         self._body: list[bytes] = []
@@ -185,8 +190,9 @@ class RequestReader:
             self._refuse(400, f"malformed request: {error}")
         if self._in_head and was_in_head:
             # A name or value that has not ended yet is not counted by on_header.
-            self._head_bytes += len(data)
-            self._check_head()
+            self._fed_bytes += len(data)
+            if self._fed_bytes > self._limits.head_bytes_max:
+                self._refuse(431, HEAD_TOO_LARGE_TEXT)
         alone = len(self.requests) == requests_count + 1 and not self._in_head and self._open is None
         if began_here and alone and self.refusal is None:
             self._remember(data)
@@ -242,10 +248,6 @@ class RequestReader:
         self._in_head = False
         self._parser = None
 
-    def _check_head(self) -> None:
-        if self._head_bytes > self._limits.head_bytes_max:
-            self._refuse(431, "Request Header Fields Too Large")
-
     # What llhttp calls.
 
     def on_message_begin(self) -> None:
@@ -254,6 +256,7 @@ class RequestReader:
         self._target = b""
         self._headers = {}
         self._head_bytes = _HEAD_FIXED_BYTES
+        self._fed_bytes = 0
 
     def on_url(self, data: bytes) -> None:
         """Take a part of the target."""
@@ -266,8 +269,8 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer, which is only counted."""
         self._head_bytes += len(name) + len(value) + _HEADER_FIXED_BYTES
-        self._check_head()
-        if self.refusal is not None:
+        if self._head_bytes > self._limits.head_bytes_max:
+            self._refuse(431, HEAD_TOO_LARGE_TEXT)
             raise ValueError("head too large")
         if not self._in_head:
             return
