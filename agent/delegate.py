@@ -147,7 +147,7 @@ class RemoteDelegate:
                 left_s = held_since_s + self._hold_s - now_s
                 if left_s <= 0:
                     if isinstance(error, Unreachable):
-                        raise NoLeader from error
+                        raise (NoLeader if self._servers.heard else NoServers) from error
                     raise
                 await trio.sleep(min(left_s, self._rng.random() * self._hold_s / HOLD_PARTS))
             else:

@@ -23,6 +23,8 @@ class ServerList:
         rng.shuffle(self._addresses)
         self._leader = ""
         self._rebalance_at_s = 0.0
+        self.heard = False
+        """Whether any server ever answered; until then the addresses are only a hope."""
 
     def __len__(self) -> int:
         """Return how many servers are known."""
@@ -55,6 +57,7 @@ class ServerList:
         """Take what a server said about all servers; keeps the order of those that stay."""
         known = list(dict.fromkeys(addresses))[:SERVERS_MAX] or self._join
         self._leader = leader
+        self.heard = True
         if now_s >= self._rebalance_at_s:
             self._rebalance_at_s = now_s + REBALANCE_S * (1 + self._rng.random() / 5)
             self._addresses = known
