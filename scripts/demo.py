@@ -64,7 +64,7 @@ class Demo:
         self.held = False
 
     def say(self, text: str) -> None:
-        self.console.print(f"[bold cyan]==>[/] {text}", highlight=False)
+        self.console.print(f"[bold cyan]==>[/] {text}", highlight=False, soft_wrap=True)
 
     def mesh(self, *words: str) -> None:
         """Run the `mesh` command as a user would, and show what it prints."""
@@ -73,7 +73,7 @@ class Demo:
             command, capture_output=True, text=True, check=False, timeout=STEP_TIMEOUT_S, stdin=subprocess.DEVNULL
         )
         self.console.print(f"[dim]$ mesh {shlex.join(words)}[/]", highlight=False)
-        self.console.print(done.stdout.rstrip() or done.stderr.rstrip(), highlight=False, markup=False)
+        self.console.print(done.stdout.rstrip() or done.stderr.rstrip(), highlight=False, markup=False, soft_wrap=True)
         if done.returncode != 0:
             raise DemoFailed(f"mesh {shlex.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
 
@@ -146,10 +146,11 @@ class Demo:
         if story.next_write_s <= 0.0:
             raise DemoFailed("no write was acknowledged after the leader was killed")
         self.say(f"next acknowledged write after the kill: [bold green]{story.next_write_s:.2f} s[/]")
-        self.say(
-            f"{len(story.acknowledged):,} writes acknowledged; on the way {story.unknown_count} answered "
-            f"'unknown' and {story.refused_count} 'refused', all written again"
+        repeated = (
+            f"; {story.unknown_count} ended 'unknown' and {story.refused_count} 'refused', and were written again"
         )
+        said_no = story.unknown_count + story.refused_count
+        self.say(f"{len(story.acknowledged):,} writes acknowledged{repeated if said_no else ', each at the first try'}")
         with Client(self.agent.http_address) as client:
             await trio.to_thread.run_sync(client.kv.put, WATCHED, b"after")
             missing = await trio.to_thread.run_sync(self.missing_at, client, CONSISTENT)
@@ -219,7 +220,7 @@ async def demonstrate(arguments: argparse.Namespace, data: Path, console: Consol
             await trio.sleep_forever()
         await cluster.stop()
     except* (DemoFailed, ProcessFailed, MeshError, AssertionError, trio.TooSlowError) as failures:
-        console.print(cluster.story(), highlight=False, markup=False)
+        console.print(cluster.story(), highlight=False, markup=False, soft_wrap=True)
         for failure in _leaves(failures):
             console.print(f"[bold red]did not hold:[/] {failure}", highlight=False)
         code = 1

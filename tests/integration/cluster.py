@@ -65,6 +65,7 @@ class Node:
         self._http = ReservedPort()
         self._rpc = ReservedPort()
         self._process: subprocess.Popen[bytes] | None = None
+        self._told_to_end = False
 
     @property
     def http_address(self) -> str:
@@ -100,6 +101,7 @@ class Node:
     def start(self, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the process and return at once."""
         assert not self.running, f"{self.name} runs already"
+        self._told_to_end = False
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -111,7 +113,13 @@ class Node:
                 preexec_fn=_die_with_parent,
             )
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself with an error, without being told to end."""
+        return (self.exit_code or 0) > 0 and not self._told_to_end
+
     def send_signal(self, number: signal.Signals) -> None:
+        self._told_to_end |= number in (signal.SIGTERM, signal.SIGINT)
         if self.running:
             os.kill(self.pid, number)
 
@@ -260,7 +268,7 @@ class Cluster:
             while True:
                 running = [node for node in self.nodes if node.running]
                 for node in self.nodes:
-                    if node.exit_code is not None and node.exit_code > 0:
+                    if node.failed:
                         raise ProcessFailed(f"{node.name} ended with {node.exit_code}\n{node.log_tail()}")
                 named = {await node.known_leader() for node in running}
                 if len(named) == 1:

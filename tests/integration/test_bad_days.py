@@ -14,6 +14,7 @@ from tests.integration.http_client import HTTPConnection, NotAnswered, NotSent
 from tests.integration.load import Outcome, classify
 
 CONVERGE_S = 20.0
+FIRST_SEGMENT = f"log-{1:020d}.seg"
 SHORT_HOLD = ("-hcl", 'performance { rpc_hold_timeout = "1s" }')
 
 
@@ -33,10 +34,10 @@ async def wait_writable(node: Node, key: str = "probe", timeout_s: float = 20.0)
             await trio.sleep(0.02)
 
 
-async def write_some(node: Node, count: int, prefix: str = "kept") -> None:
+async def write_some(node: Node, count: int, prefix: str = "kept", value_bytes: int = 100) -> None:
     async with HTTPConnection(node.http_address) as connection:
         for number in range(count):
-            reply = await connection.request("PUT", f"/v1/kv/{prefix}/{number}", b"v" * 100)
+            reply = await connection.request("PUT", f"/v1/kv/{prefix}/{number}", b"v" * value_bytes)
             assert reply.status == 200, (reply.status, reply.body)
 
 
@@ -219,17 +220,16 @@ async def test_a_missing_snapshot_refuses_to_start_instead_of_beginning_empty(tm
     try:
         server.start()
         await wait_writable(server)
-        snapshots = server.data_dir / "raft" / "snapshots"
-        with trio.fail_after(60.0):
-            while not [found for found in snapshots.glob("*/meta.json") if ".tmp" not in str(found)]:
-                await write_some(server, 200)
-                await trio.sleep(0.05)
-        await write_some(server, 200)
-        assert await server.stop() in (0, 1)
+        raft = server.data_dir / "raft"
+        with trio.fail_after(120.0):
+            while (raft / FIRST_SEGMENT).exists():  # until the log does not reach back to its beginning any more
+                await write_some(server, 40, value_bytes=500_000)
+        await server.stop()
         server.start()
         await wait_writable(server)
+        assert len(await keys_under(server, "kept")) == 40
         server.kill()
-        shutil.rmtree(snapshots)
+        shutil.rmtree(raft / "snapshots")
         said = await refusal_of(server)
         assert "snapshot" in said
     finally:
