@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from base.errors import require
+from base.errors import InvariantBroken, require
 from server.raft.interfaces import Applier, Log, Outcome
 from server.raft.membership import MEMBERSHIP, NO_OP, REGULAR
 from server.raft.timings import APPLY_BATCH_COUNT_MAX
@@ -55,13 +55,15 @@ class Settling:
         first = log.first_index
         require(first <= applied_index, "entries to apply are missing from the log", applied_index, first)
         for command, index, term in log[applied_index + 1 - first : until + 1 - first]:
-            require(index == applied_index + 1, "the log has a hole", index, applied_index)
+            if index != applied_index + 1:
+                raise InvariantBroken(f"the log has a hole: {index} follows {applied_index}")
             kind = command[0]
             if kind == REGULAR:
                 result = apply(index, term, command[1:])
             else:
                 # The configuration changed when the entry entered the log; see `membership.py`.
-                require(kind in (NO_OP, MEMBERSHIP), "an entry of unknown type in the log", kind, index)
+                if kind not in (NO_OP, MEMBERSHIP):
+                    raise InvariantBroken(f"an entry of unknown type {kind} in the log at {index}")
                 result = None
             applied_index = index
             waiter = waiting.pop(index, None) if waiting else None
