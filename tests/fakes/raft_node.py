@@ -7,14 +7,20 @@ import trio
 
 from base.errors import NoLeader, OutcomeUnknown, Refused
 from fsm.machine import Machine
+from server.consensus import ChunkSink
 from structs.cluster import Peer
 
 
 @dataclass(frozen=True)
-class FakeStatistics:
+class FakeCoreStatistics:
     term: int = 1
     last_index: int = 0
     commit_index: int = 0
+
+
+@dataclass(frozen=True)
+class FakeStatistics:
+    core: FakeCoreStatistics
 
 
 class FakeRaftNode:
@@ -79,7 +85,7 @@ class FakeRaftNode:
 
     def statistics(self) -> FakeStatistics:
         index = self.machine.raft_index_applied
-        return FakeStatistics(last_index=index, commit_index=index)
+        return FakeStatistics(FakeCoreStatistics(last_index=index, commit_index=index))
 
     async def add_peer(self, peer: Peer) -> None:
         await trio.lowlevel.checkpoint()
@@ -106,6 +112,9 @@ class FakeRaftNode:
     async def bootstrap(self, peers: list[Peer]) -> None:
         await trio.lowlevel.checkpoint()
         self.peers = list(peers)
+
+    async def send_snapshot(self, index: int, term: int, stream: ChunkSink) -> None:
+        await stream.send_chunk(b"")
 
     async def wait_leadership_change(self) -> None:
         await self._changed.wait()
