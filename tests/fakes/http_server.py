@@ -72,7 +72,7 @@ class RawClient:
             if self._buffer:
                 return False
             try:
-                return await self.stream.receive_some(65536) == b""
+                return bool(await self.stream.receive_some(65536) == b"")
             except trio.BrokenResourceError:
                 return True
 
