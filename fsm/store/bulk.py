@@ -49,7 +49,7 @@ def load(txn: Any, handles: Handles, chunk: RowChunk, table_before: int, key_bef
     _store(txn, handles.pair(table), names, rows)
     if table is TOMBSTONES:
         for name, body in zip(names, bodies, strict=True):
-            txn.put(body[1:9] + keys.node_id(name), name, db=handles.tombstone_ages)
+            txn.put(tombstones.age_key(body, name), name, db=handles.tombstone_ages)
     return table, total, highest
 
 
@@ -100,9 +100,9 @@ def _kv_highest(body: bytes) -> int:
 
 
 def _tombstone_highest(body: bytes) -> int:
-    if len(body) != tombstones.BODY.size or body[0] not in (tombstones.KIND_KEY, tombstones.KIND_TREE):
-        raise RowsRejected("a tombstone's row has the wrong size or kind")
-    return int.from_bytes(body[1:], "big")
+    if len(body) != tombstones.INDEX_BYTES:
+        raise RowsRejected("a tombstone's row has the wrong size")
+    return int.from_bytes(body, "big")
 
 
 def _counter_highest(body: bytes) -> int:

@@ -130,11 +130,7 @@ def _prefix_index(view: View, prefix: bytes, highest: int) -> int:
     """Return the index of a listing whose entries have `highest` as their highest ModifyIndex (0: no entries)."""
     if not prefix:
         return table_index(view)
-    buried = tombstones.index_under(view, prefix)
-    if buried and not highest:
-        # Nothing is left, and a deletion from further up may be newer than what is remembered under the prefix.
-        buried = max(buried, tombstones.index_above(view, prefix))
-    return max(highest, buried) or table_index(view)
+    return max(highest, tombstones.index_under(view, prefix)) or table_index(view)
 
 
 def list_keys(view: View, prefix: str, separator: str | None) -> tuple[list[str], int]:
@@ -229,7 +225,7 @@ def write(batch: Batch, key: bytes, value: bytes, flags: int, old_row: bytes | N
 def delete(batch: Batch, key: bytes, old_row: bytes) -> None:
     """Delete an existing key and remember that."""
     batch.remove(KVS, key, old_row)
-    tombstones.bury(batch, key, tree=False)
+    tombstones.bury(batch, key)
     batch.bump("kvs")
     batch.touched_keys["kvs"][key] = None
 
@@ -246,8 +242,7 @@ def delete_tree(batch: Batch, prefix: bytes) -> int:
             touched.extend(key for key, _ in doomed)
     if not count:
         return 0
-    if prefix:
-        tombstones.bury(batch, prefix, tree=True)
+    tombstones.bury_tree(batch, prefix)
     batch.bump("kvs")
     if count <= TOUCHED_KEYS_MAX:
         batch.touched_keys["kvs"].update(dict.fromkeys(touched))

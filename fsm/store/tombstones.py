@@ -2,41 +2,50 @@
 
 | table          | key                            | value                                                  |
 | -------------- | ------------------------------ | ------------------------------------------------------ |
-| tombstones     | the key or prefix deleted      | u8 kind (0 key, 1 prefix), u64 index, 16-byte hash     |
+| tombstones     | the key or prefix deleted      | u64 index, 16-byte hash                                |
 | tombstone_ages | u64 index, 24-byte hash of key | the key                                                |
 
-Source: state store specification, section 4. One thing is better than there: the deletion of a whole prefix is also
-found by queries for a longer prefix, whose index would otherwise fall.
+Source: state store specification, section 4. One thing is better than there. A query for a prefix below a deleted tree
+would still find older tombstones down there, and its index would fall. So the deletion of a tree forgets the
+tombstones under it: its own one is newer for every query from above, and a query from below that finds neither
+entries nor tombstones answers with the index of the table.
 """
 
-from struct import Struct
+from itertools import islice
 
-from fsm.digest import DIGEST_BYTES
 from fsm.store import keys
 from fsm.store.store import Batch, View
 from fsm.store.tables import TOMBSTONES
 
-KIND_KEY = 0
-KIND_TREE = 1
-BODY = Struct(">BQ")
-ROW_BYTES = BODY.size + DIGEST_BYTES
-AGE_INDEX_BYTES = 8
+INDEX_BYTES = 8
+FORGET_SLICE_COUNT = 1_000
 
 
-def bury(batch: Batch, key: bytes, *, tree: bool) -> None:
+def age_key(index_bytes: bytes, key: bytes) -> bytes:
+    """Return where the age of a tombstone stands."""
+    return index_bytes + keys.node_id(key)
+
+
+def bury(batch: Batch, key: bytes) -> None:
     """Remember that `key`, or everything under it, was deleted by the entry being applied."""
     old_row = batch.get(TOMBSTONES, key)
     ages = batch.handles.tombstone_ages
-    age_key = keys.node_id(key)
-    kind = KIND_TREE if tree else KIND_KEY
     if old_row is not None:
-        old_kind, old_index = BODY.unpack_from(old_row)
-        if old_index == batch.index:
-            kind = max(kind, old_kind)
-        batch.remove_derived(ages, old_index.to_bytes(AGE_INDEX_BYTES, "big") + age_key)
-    batch.write(TOMBSTONES, key, BODY.pack(kind, batch.index), old_row)
-    batch.write_derived(ages, batch.index.to_bytes(AGE_INDEX_BYTES, "big") + age_key, key)
+        batch.remove_derived(ages, age_key(old_row[:INDEX_BYTES], key))
+    body = batch.index.to_bytes(INDEX_BYTES, "big")
+    batch.write(TOMBSTONES, key, body, old_row)
+    batch.write_derived(ages, age_key(body, key), key)
     batch.bump(TOMBSTONES.name)
+
+
+def bury_tree(batch: Batch, prefix: bytes) -> None:
+    """Remember that everything under `prefix` was deleted by the entry being applied; nothing is kept for b""."""
+    while rows := list(islice(keys.scan(batch.txn, batch.handles.tombstones, prefix), FORGET_SLICE_COUNT)):
+        for key, row in rows:
+            batch.remove(TOMBSTONES, key, row)
+            batch.remove_derived(batch.handles.tombstone_ages, age_key(row[:INDEX_BYTES], key))
+    if prefix:
+        bury(batch, prefix)
 
 
 def index_under(view: View, prefix: bytes) -> int:
@@ -44,21 +53,9 @@ def index_under(view: View, prefix: bytes) -> int:
     pair = view.handles.tombstones
     highest = 0
     for _, row in keys.scan(view.txn, pair, prefix):
-        index = int.from_bytes(row[1 : BODY.size], "big")
+        index = int.from_bytes(row[:INDEX_BYTES], "big")
         if index > highest:
             highest = index
-    return highest
-
-
-def index_above(view: View, prefix: bytes) -> int:
-    """Return the highest index among deletions of whole prefixes that `prefix` lies under, or 0."""
-    highest = 0
-    for length in range(1, len(prefix)):
-        row = view.get(TOMBSTONES, prefix[:length])
-        if row is not None:
-            kind, index = BODY.unpack_from(row)
-            if kind == KIND_TREE and index > highest:
-                highest = index
     return highest
 
 
@@ -68,22 +65,22 @@ def reap(batch: Batch, index: int, count_max: int) -> tuple[int, bool]:
     cursor = batch.txn.cursor(ages)
     doomed: list[tuple[bytes, bytes]] = []
     more = False
-    for age_key, key in cursor.iternext(True, True):
-        if int.from_bytes(age_key[:AGE_INDEX_BYTES], "big") > index:
+    for age, key in cursor.iternext(True, True):
+        if int.from_bytes(age[:INDEX_BYTES], "big") > index:
             break
         if len(doomed) == count_max:
             more = True
             break
-        doomed.append((age_key, key))
-    for age_key, key in doomed:
+        doomed.append((age, key))
+    for age, key in doomed:
         row = batch.get(TOMBSTONES, key)
         assert row is not None, "an age without its tombstone"
         batch.remove(TOMBSTONES, key, row)
-        batch.remove_derived(ages, age_key)
+        batch.remove_derived(ages, age)
     return len(doomed), more
 
 
 def oldest_index(view: View) -> int:
     """Return the index of the oldest tombstone, or 0: tells the leader's reaper whether there is anything to do."""
     cursor = view.txn.cursor(view.handles.tombstone_ages)
-    return int.from_bytes(cursor.key()[:AGE_INDEX_BYTES], "big") if cursor.first() else 0
+    return int.from_bytes(cursor.key()[:INDEX_BYTES], "big") if cursor.first() else 0

@@ -207,7 +207,7 @@ def commit_of(payloads: list[bytes], restore_id: str = ID) -> bytes:
     )
 
 
-TOMBSTONE = tombstones.BODY.pack(0, 3)
+TOMBSTONE = (3).to_bytes(tombstones.INDEX_BYTES, "big")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ TOMBSTONE = tombstones.BODY.pack(0, 3)
         (encode(RowChunk(table=1, keys=[b"a"], bodies=[encode_body(1, 1, 0, 0, "s" * 9, b"")[:-3]])), "session"),
         (encode(RowChunk(table=1, keys=[b"a"], bodies=[row(bulk.INDEX_MAX + 1)])), "out of range"),
         (encode(RowChunk(table=2, keys=[b"a"], bodies=[TOMBSTONE[:-1]])), "tombstone"),
-        (encode(RowChunk(table=2, keys=[b"a"], bodies=[b"\x05" + TOMBSTONE[1:]])), "tombstone"),
+        (encode(RowChunk(table=2, keys=[b"a"], bodies=[TOMBSTONE + b"x"])), "tombstone"),
         (encode(RowChunk(table=3, keys=[b"kvs"], bodies=[b"\x01"])), "counter"),
     ],
 )

@@ -144,6 +144,25 @@ def test_the_index_of_a_deep_prefix_does_not_fall_when_a_tree_above_is_deleted(r
     assert replica.keys("a/b/", "/") == ([], index)
 
 
+def test_the_index_of_a_prefix_does_not_fall_when_everything_is_deleted(replica: Replica) -> None:
+    replica.set("a")
+    replica.delete("a")
+    replica.set("a")
+    index = replica.delete_tree("")
+    assert replica.entries("a") == ([], index)
+    assert replica.dump()["tombstones"] == []
+
+
+def test_the_deletion_of_a_tree_replaces_the_tombstones_under_it(replica: Replica) -> None:
+    for key in ("t/1", "t/2", "t/3"):
+        replica.set(key)
+    replica.delete("t/1")
+    index = replica.delete_tree("t/")
+    assert [key for key, _ in replica.dump()["tombstones"]] == [b"t/"]
+    assert replica.entries("t")[1] == index
+    assert replica.reap(index).count == 1
+
+
 def test_reaping_forgets_old_tombstones_and_moves_no_counter(replica: Replica) -> None:
     replica.set("a/1")
     replica.set("a/2")
