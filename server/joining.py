@@ -268,6 +268,18 @@ class Joining:
         else:
             self.wants.pop(peer.server_id, None)
 
+    def displaced_by(self, peer: Peer) -> Peer | None:
+        """The configured server at `peer`'s address under another id, if it is gone: its disk was lost or replaced."""
+        alive = {node_id(member) for member in self._roster.servers(self._now(), alive_only=True)}
+        return next(
+            (
+                old
+                for old in self._raft.configuration()
+                if old.address == peer.address and old.server_id not in alive | {peer.server_id, self._peer.server_id}
+            ),
+            None,
+        )
+
     def _refused(self, text: str) -> None:
         now_s = self._now()
         if text != self._complaint or now_s >= self._news_s:

@@ -1,4 +1,8 @@
-"""Adds servers that ask for it to the Raft configuration, and gives moved ones their new address, one at a time."""
+"""Adds servers that ask for it to the Raft configuration, and gives moved ones their new address, one at a time.
+
+A server that comes back at its address under a new id (its disk was lost) takes the place of the old id, which is
+removed first: servers specification, section 4.
+"""
 
 import trio
 
@@ -30,6 +34,10 @@ class MembershipDuty:
                 server_id, peer = next(iter(self._joining.wants.items()))
                 try:
                     with trio.fail_after(CHANGE_TIMEOUT_S):
+                        gone = self._joining.displaced_by(peer)
+                        if gone is not None:
+                            await self._raft.remove_peer(gone.server_id)
+                            _log.info("server replaced", server=gone.name, address=gone.address, id=gone.server_id)
                         await self._raft.add_peer(peer)
                 except (MeshError, trio.TooSlowError) as error:
                     # It asks again with its next hello; until then the others get their turn.
