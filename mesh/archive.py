@@ -3,10 +3,12 @@
 Source: servers specification, section 8. Nothing is unpacked to disk; any other member is an error.
 """
 
+import gzip
 import hashlib
 import json
 import tarfile
 import zlib
+from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 import msgspec
@@ -34,10 +36,10 @@ def verify(archive: BinaryIO) -> ArchiveMeta:
     meta = sums = b""
     size_bytes = 0
     try:
-        with tarfile.open(fileobj=archive, mode="r|gz") as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.isfile() else None
-                if file is None or member.name not in (META, STATE, SUMS) or member.name in digests:
+        # gzip's own reader checks the sum at the end, and reads archives made of several parts; tarfile's does neither.
+        with gzip.GzipFile(fileobj=archive, mode="rb") as plain:
+            for member, file in _members(plain):
+                if member.name not in (META, STATE, SUMS) or member.name in digests:
                     raise InvalidRequest(f"unexpected member {member.name!r} in the archive")
                 if member.name == STATE:
                     size_bytes = member.size
@@ -51,10 +53,21 @@ def verify(archive: BinaryIO) -> ArchiveMeta:
                     meta = data
                 else:
                     sums = data
+            while plain.read(CHUNK_BYTES):
+                continue  # up to the sum of the whole
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise InvalidRequest(f"not an intact archive: {error}") from error
     _check_sums(sums, digests)
     return _meta(meta, size_bytes)
+
+
+def _members(plain: gzip.GzipFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    with tarfile.open(fileobj=plain, mode="r|") as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            if file is None:
+                raise InvalidRequest(f"unexpected member {member.name!r} in the archive")
+            yield member, file
 
 
 def _digest(file: IO[bytes]) -> str:

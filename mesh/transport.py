@@ -60,6 +60,8 @@ class ByteStream:
             except (OSError, http.client.HTTPException) as error:
                 raise OutcomeUnknown(f"the answer broke off: {_reason(error)}") from error
             if not chunk:
+                if self._response.length:  # sized reads do not raise at a body that is too short
+                    raise OutcomeUnknown("the answer broke off")
                 return
             yield chunk
 

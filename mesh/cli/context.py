@@ -50,6 +50,11 @@ class Context:
             environment=self.environment,
         )
 
+    def close(self) -> None:
+        """Close the connections, if there are any."""
+        if "client" in self.__dict__:
+            self.client.close()
+
     def _datacenter(self) -> str:
         try:
             return self.given.text("datacenter")

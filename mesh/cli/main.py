@@ -59,6 +59,8 @@ def run(words: Sequence[str], environment: Mapping[str, str], stdin: BinaryIO, s
     except MeshError as error:
         output.error(f"Error querying Consul agent: {error}")
         return EXIT_ERROR
+    finally:
+        context.close()
 
 
 def _find(words: Sequence[str]) -> tuple[Command | None, Sequence[str]]:
