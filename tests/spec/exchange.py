@@ -2,7 +2,7 @@
 
 Bodies are compared as text, since the order of fields is part of the promise. `<name>` in an expected text stands for
 a number that is noted under that name; where the name is known already, in expectations as in requests, it stands for
-that number.
+that number. `<*>` is any number.
 """
 
 import re
@@ -13,7 +13,7 @@ import trio
 
 from tests.fakes.http_server import RawClient, request
 
-_PLACE = re.compile(r"<([a-z_0-9]+)>")
+_PLACE = re.compile(r"<([a-z_0-9]+|\*)>")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def _pattern(expected: str, known: dict[str, str]) -> re.Pattern[str]:
         parts.append(re.escape(expected[position : place.start()]))
         position = place.end()
         name = place[1]
-        if name in known:
+        if name == "*":
+            parts.append("[0-9]+")
+        elif name in known:
             parts.append(known[name])
         elif name in named:
             parts.append(f"(?P={name})")

@@ -2,7 +2,7 @@
 
 from tests.spec.exchange import Exchange, Step
 
-META = {"X-Consul-KnownLeader": "true", "X-Consul-LastContact": "<contact>"}
+META = {"X-Consul-KnownLeader": "true", "X-Consul-LastContact": "<*>"}
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
