@@ -36,9 +36,11 @@ CALLS_MAX: Final = 8192
 STREAMS_MAX: Final = 64
 """Streams open on a connection: each may hold two windows of memory."""
 OUT_BYTES_MAX: Final = 2 * MIB
-"""Output beyond which nothing more is read or called on this connection until the peer has read some."""
+"""Output beyond which no call is made or taken on this connection until the peer has read some."""
 JOIN_BYTES_MAX: Final = 128 * KIB
 """Output is joined to pieces of about this size: below it a send costs more than copying, above it less."""
+
+_ANSWERED: Final = (REQUEST, STREAM, PING)
 
 
 class Slot:
@@ -76,12 +78,14 @@ class Host(Protocol):
 class Mux:
     """One connection's calls and streams."""
 
-    __slots__ = ("_host", "_parity_far", "_reader", "_seq_far", "_seq_near", "calls", "flows", "out", "out_bytes",
-                 "out_bytes_total", "served")  # fmt: skip
+    __slots__ = ("_held", "_host", "_parity_far", "_reader", "_seq_far", "_seq_near", "calls", "flows", "out",
+                 "out_bytes", "out_bytes_total", "served")  # fmt: skip
 
     def __init__(self, host: Host, *, dialler: bool) -> None:
         self._host = host
         self._reader = FrameReader()
+        self._held: Frame | None = None
+        """A frame that waits for room in the output."""
         self._seq_near = 1 if dialler else 2
         self._seq_far = 0
         self._parity_far = 0 if dialler else 1
@@ -209,20 +213,23 @@ class Mux:
         Raises ProtocolViolated.
         """
         reader, calls, host = self._reader, self.calls, self._host
-        while self.out_bytes <= OUT_BYTES_MAX:
-            frame = reader.next()
-            if frame is None:
-                return True
+        frame, self._held = self._held or reader.next(), None
+        while frame is not None:
             kind = frame.kind
             if kind == REPLY:
                 slot = calls.pop(frame.seq, None)
                 if slot is not None:
                     host.replied(slot, frame.body)
+            elif self.out_bytes > OUT_BYTES_MAX and kind in _ANSWERED:
+                # Only what makes more output has to wait: if two full sides stopped reading replies, none ever moved.
+                self._held = frame
+                return False
             elif kind == REQUEST:
                 self._request(frame)
             else:
                 self._rare(frame, kind)
-        return False
+            frame = reader.next()
+        return True
 
     def _open_far(self, frame: Frame) -> None:
         seq = frame.seq
