@@ -219,7 +219,6 @@ class Journal:
         self._command_bytes -= sum(len(entry[0]) for entry in self._entries[position:])
         del self._entries[position:]
         self.removals_count += 1
-        self._lower_segments(index - 1)
         self._record(RecordKind.TRUNCATE_FROM, index, self._entries[-1][2])
 
     def deleteEntriesTo(self, position: int) -> None:  # noqa: N802
@@ -392,12 +391,7 @@ class Journal:
         self._command_bytes = len(BASE_COMMAND)
         self._commit_index = max(self._commit_index, index)
         self.removals_count += 1
-        self._lower_segments(0)
         self._record(RecordKind.RESET, index, term)
-
-    def _lower_segments(self, index: int) -> None:
-        for segment in self._segments:
-            segment.index_max = min(segment.index_max, index)
 
     def _oldest_is_dead(self) -> bool:
         """Whether the oldest segment holds no live entry, and a later one is there to carry on from."""

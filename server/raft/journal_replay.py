@@ -36,7 +36,7 @@ STARTED_MARKER = "peers.info"
 
 @dataclass
 class Segment:
-    """A segment file and the highest index of a live entry that it may hold (it may hold less)."""
+    """A segment file, and an index that no live entry in it exceeds: once the base is there, it is dead."""
 
     number: int
     path: PurePath
@@ -96,7 +96,6 @@ class Replay:
             self._truncate_from(first, second)
         elif kind == RecordKind.RESET:
             self.entries[:] = [(BASE_COMMAND, first, second)]
-            self._lower_segments(0)
         elif kind == RecordKind.SEAL:
             self.sealed = True
         else:
@@ -113,11 +112,6 @@ class Replay:
         else:
             # The entries before the cut were in a segment that is gone: the cut reaches below this log's base.
             self.entries[:] = [(BASE_COMMAND, index - 1, term_before)]
-        self._lower_segments(index - 1)
-
-    def _lower_segments(self, index: int) -> None:
-        for segment in self.segments:
-            segment.index_max = min(segment.index_max, index)
 
 
 def remove_unfinished(disk: Disk, folder: PurePath) -> None:

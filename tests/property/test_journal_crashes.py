@@ -1,5 +1,6 @@
 """After a power failure at any disk operation, what was synced is there and nothing is invented."""
 
+import contextlib
 import random
 from pathlib import PurePosixPath
 
@@ -46,7 +47,23 @@ def test_a_crash_at_any_operation_loses_nothing_that_was_synced(seed: int) -> No
             script.survivor(journal)
 
 
-@pytest.mark.parametrize("seed", range(300))
+def test_a_journal_whose_creation_was_interrupted_keeps_what_is_synced_later() -> None:
+    """The process dies while it makes the folder and the first segment; the next one goes on; then power fails."""
+    for seed in range(8):
+        for died_at in range(12):
+            disk = SimDisk(random.Random(f"{seed}/{died_at}"))
+            disk.power_lost_at = died_at
+            with contextlib.suppress(PowerLost):
+                opened(disk, seed)
+            disk.restart()
+            journal = opened(disk, seed)
+            journal.add(b"entry", 2, 1)
+            journal.sync()
+            disk.crash()
+            assert opened(disk, seed).last_index == 2
+
+
+@pytest.mark.parametrize("seed", range(150))
 def test_many_crashes_in_a_row_lose_nothing_that_was_synced(seed: int) -> None:
     rng = random.Random(f"crashes/{seed}")
     disk = SimDisk(rng)

@@ -180,6 +180,14 @@ def test_a_missing_segment_is_damage_wherever_it_was(segmented: Written, positio
         assert "missing" in str(outcome(disk))
 
 
+def test_a_segment_without_its_seal_is_damage_where_another_one_goes_on(segmented: Written) -> None:
+    disk = segmented.fork()
+    path = FOLDER / disk.list(FOLDER)[-2]
+    seal_offset = len(disk.read(path).rstrip(b"\0")) - SECTOR_BYTES
+    disk.overwrite(path, seal_offset, bytes(SECTOR_BYTES))
+    assert f"{path}, offset {seal_offset}: the end of the segment is missing" in str(outcome(disk))
+
+
 def test_a_segment_under_another_one_s_name_is_damage(segmented: Written) -> None:
     disk = segmented.fork()
     first, second = disk.list(FOLDER)[:2]
