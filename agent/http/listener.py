@@ -219,7 +219,7 @@ class HTTPListener:
             sock.send(TOO_MANY_ANSWER)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
+            pass  # it is gone already
         sock.close()
 
     def _forget(self, connection: AnyConnection) -> None:

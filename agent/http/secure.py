@@ -57,7 +57,7 @@ class SecureConnection(Connection):
                     self.reader.feed(data)
                     await self._answer_all()
             except Unreachable:
-                pass
+                pass  # the client is gone, or never spoke TLS: there is nobody to tell
             finally:
                 self.scope = None
                 self.close_now()

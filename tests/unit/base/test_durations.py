@@ -1,3 +1,5 @@
+"""Durations as Go writes and reads them."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""JSON as Go writes and reads it."""
+
 import base64
 import json
 from typing import Any

@@ -1,3 +1,5 @@
+"""HTTPS: the same answers over TLS, and what a broken or absent handshake costs."""
+
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager

@@ -1,3 +1,5 @@
+"""The listener on real sockets: order, limits, deadlines, hang-ups, streams."""
+
 import gzip
 import json
 from contextlib import suppress

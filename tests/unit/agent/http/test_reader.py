@@ -1,3 +1,5 @@
+"""Bytes to requests: however they are cut, and what is refused."""
+
 import httptools
 import pytest
 from hypothesis import given
