@@ -55,7 +55,8 @@ META_VERSION = 1
 SIZE_DIGITS = 20
 """Room kept in meta.json for the size of state.bin, which is known last and written first."""
 
-PROBE_BYTES = 16 * 1024
+PROBE_BYTES = 6 * 1024
+"""Taken from the beginning, the middle and the end of a piece to see whether it shrinks."""
 PROBE_RATIO_MAX = 0.85
 """Data that doesn't shrink below this is stored as it is: deflating it would take most of the time for nothing."""
 
@@ -152,7 +153,8 @@ def _slices(rows: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[list[bytes], 
 
 
 def _deflate(piece: bytes) -> bytes:
-    probe = piece[:PROBE_BYTES]
+    middle = len(piece) // 2
+    probe = piece[:PROBE_BYTES] + piece[middle : middle + PROBE_BYTES] + piece[-PROBE_BYTES:]
     worthwhile = len(zlib.compress(probe, 1)) < PROBE_RATIO_MAX * len(probe)
     return _gzip_member(piece, 1 if worthwhile else 0)
 

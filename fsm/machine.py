@@ -5,7 +5,9 @@ It has no clock, no chance and no sockets: its state is a function of the entrie
 
 from collections import OrderedDict
 
-from base.errors import require
+import lmdb
+
+from base.errors import DiskFailed, require
 from fsm import digest
 from fsm.commands.registry import apply_command
 from fsm.store.store import RING_PREFIX, Batch, ReadView, Store
@@ -53,7 +55,10 @@ class Machine:
         DiskFailed; the process stops on either.
         """
         batch = self._advance(raft_index, term)
-        result = apply_command(batch, command)
+        try:
+            result = apply_command(batch, command)
+        except lmdb.Error as error:
+            raise DiskFailed(f"the state in {self.store.path} cannot be written: {error}") from error
         if not raft_index % digest.INTERVAL_ENTRIES:
             self._remember_digest(batch, raft_index)
         return result

@@ -9,25 +9,17 @@ import pytest
 from base.codec import decode, encode
 from fsm import archive
 from fsm.commands.refusal import Refusal
-from fsm.commands.registry import RESTORE_ABORT, RESTORE_BEGIN, RESTORE_CHUNK, RESTORE_COMMIT, encode_command
-from fsm.commands.restore import CHAIN_START, chain_next
+from fsm.commands.registry import RESTORE_ABORT, RESTORE_COMMIT, encode_command
+from fsm.commands.restore import CHAIN_START
 from fsm.store import bulk, tombstones
 from fsm.store.kv import encode_body
 from fsm.watch import WatchSet
-from structs.archive import (
-    ArchiveMeta,
-    RestoreAbort,
-    RestoreBegin,
-    RestoreChunk,
-    RestoreCommit,
-    RestoreReply,
-    RowChunk,
-)
+from structs.archive import ArchiveMeta, RestoreAbort, RestoreCommit, RestoreReply, RowChunk
 from structs.kv import KVVerb
 from tests.fakes.replica import Replica
+from tests.fakes.restores import ID, begin, chunk, commit_of, kv_chunk, row
 
 LONG = "long/" * 200
-ID = "restore-1"
 
 
 def saved(replica: Replica) -> archive.Archive:
@@ -178,33 +170,6 @@ def test_an_aborted_restore_is_gone(replica: Replica) -> None:
     assert isinstance(replica.run(encode_command(RESTORE_ABORT, RestoreAbort(restore_id=ID))), Refusal)
     assert isinstance(replica.run(commit_of([kv_chunk("a")])), Refusal)
     assert replica.keys("")[0] == []
-
-
-def row(index: int = 1) -> bytes:
-    return encode_body(index, index, 0, 0, "", b"value")
-
-
-def kv_chunk(*keys: str) -> bytes:
-    return encode(RowChunk(table=1, keys=[key.encode() for key in keys], bodies=[row()] * len(keys)))
-
-
-def begin(restore_id: str = ID, index: int = 5) -> bytes:
-    return encode_command(RESTORE_BEGIN, RestoreBegin(restore_id=restore_id, index=index))
-
-
-def chunk(position: int, payload: bytes, restore_id: str = ID) -> bytes:
-    return encode_command(RESTORE_CHUNK, RestoreChunk(restore_id=restore_id, position=position, payload=payload))
-
-
-def commit_of(payloads: list[bytes], restore_id: str = ID) -> bytes:
-    chain = CHAIN_START
-    for payload in payloads:
-        chain = chain_next(chain, payload)
-    rows_count = sum(len(decode(RowChunk, payload).keys) for payload in payloads)
-    return encode_command(
-        RESTORE_COMMIT,
-        RestoreCommit(restore_id=restore_id, chunks_count=len(payloads), rows_count=rows_count, chain=chain),
-    )
 
 
 TOMBSTONE = (3).to_bytes(tombstones.INDEX_BYTES, "big")
