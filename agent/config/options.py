@@ -87,8 +87,6 @@ _CLUSTER = (
     _row(
         "retry_join", Kind.TEXTS, [], "Addresses of members to join, tried again until one answers.", flag="retry-join"
     ),
-    _row("retry_interval", Kind.DURATION, "30s", "Pause between two attempts of retry_join.", flag="retry-interval"),
-    _row("retry_max", Kind.INT, 0, "Attempts of retry_join before giving up; 0: never.", flag="retry-max", least=0),
     _row(
         "leave_on_terminate",
         Kind.BOOL,

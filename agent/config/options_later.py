@@ -78,7 +78,18 @@ _ADDRESSES = (
     ),
 )
 
+_RETRY = "members are asked again every moment until one answers, without an end"
+
 _GOSSIP = (
+    _row(
+        "retry_interval",
+        Kind.DURATION,
+        "30s",
+        "Pause between two tries of retry_join.",
+        flag="retry-interval",
+        caution=_RETRY,
+    ),
+    _row("retry_max", Kind.INT, 0, "Tries of retry_join; 0: no limit.", flag="retry-max", least=0, caution=_RETRY),
     _row("encrypt", Kind.SECRET, "", "Key of gossip, base64.", flag="encrypt", caution=_GOSSIP_PLAIN),
     _row("encrypt_verify_incoming", Kind.BOOL, True, "Refuse gossip in clear."),
     _row("encrypt_verify_outgoing", Kind.BOOL, True, "Never send gossip in clear."),

@@ -6,12 +6,9 @@ CVE-2019-9764 (checks silently not done where the certificate authority was miss
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from agent.config.runtime import RuntimeConfig, TLSSettings
-
-if TYPE_CHECKING:
-    from rpc.tls import TLSConfig
+from agent.config.runtime import TLSSettings
 
 Complain = Callable[[str, str], None]
 
@@ -79,31 +76,3 @@ def _complain_internal(settings: TLSSettings, complain: Complain) -> None:
         complain("tls.internal_rpc.verify_incoming", "VerifyIncoming set, and no CA certificate provided!")
     if settings.verify_incoming and not settings.cert_file:
         complain("tls.internal_rpc.verify_incoming", "VerifyIncoming set, and no Cert/Key pair provided!")
-
-
-def members_tls(config: RuntimeConfig) -> "TLSConfig":
-    """Return what `rpc` needs to know for TLS between members."""
-    return _tls_config(config.internal_tls)
-
-
-def https_tls(config: RuntimeConfig) -> "TLSConfig":
-    """Return what the HTTPS listener needs to know; it uses the `https_context` of the contexts made from it."""
-    return _tls_config(config.https_tls)
-
-
-def _tls_config(settings: TLSSettings) -> "TLSConfig":
-    from rpc.tls import TLSConfig
-
-    return TLSConfig(
-        ca_file=settings.ca_file,
-        ca_path=settings.ca_path,
-        cert_file=settings.cert_file,
-        key_file=settings.key_file,
-        verify_incoming=settings.verify_incoming,
-        verify_outgoing=settings.verify_outgoing,
-        verify_server_hostname=settings.verify_server_hostname,
-        server_name=settings.server_name,
-        datacenter=settings.datacenter,
-        domain=settings.domain,
-        version_min=settings.version_min,
-    )

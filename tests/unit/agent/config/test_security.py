@@ -4,7 +4,7 @@ import pytest
 
 from agent.config.load import load
 from agent.config.runtime import RuntimeConfig
-from agent.config.security import https_tls, members_tls
+from agent.tls import tls_config
 from base.errors import ConfigInvalid
 
 FILES = 'ca_file = "/ca"\ncert_file = "/cert"\nkey_file = "/key"\n'
@@ -19,7 +19,7 @@ def test_verify_server_hostname_implies_verify_outgoing() -> None:
     """CVE-2018-19653."""
     config = configured(FILES + "verify_server_hostname = true")
     assert config.internal_tls.verify_outgoing
-    assert members_tls(config).resolved().verify_outgoing
+    assert tls_config(config.internal_tls).resolved().verify_outgoing
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_a_section_overrides_the_defaults_even_with_false() -> None:
     )
     assert config.internal_tls.verify_incoming
     assert not config.https_tls.verify_incoming
-    assert https_tls(config).ca_file == "/h"
-    assert members_tls(config).ca_file == "/ca"
+    assert tls_config(config.https_tls).ca_file == "/h"
+    assert tls_config(config.internal_tls).ca_file == "/ca"
 
 
 @pytest.mark.parametrize(("text", "version"), [("tls10", "1.2"), ("TLSv1_3", "1.3"), ("tls12", "1.2")])
 def test_versions_older_than_we_speak_are_raised(text: str, version: str) -> None:
     assert configured(FILES + f'tls_min_version = "{text}"').internal_tls.version_min == version
-    assert members_tls(configured(FILES + f'tls_min_version = "{text}"')).version_min == version
+    assert tls_config(configured(FILES + f'tls_min_version = "{text}"').internal_tls).version_min == version
