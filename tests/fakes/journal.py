@@ -30,7 +30,9 @@ class FakeJournal:
 
     def add(self, command: bytes, index: int, term: int) -> None:
         last = self.entries[-1]
-        require(index == last[1] + 1 and term >= last[2], "an entry that does not follow the last", index, term, last[1:])
+        require(
+            index == last[1] + 1 and term >= last[2], "an entry that does not follow the last", index, term, last[1:]
+        )
         self.entries.append((command, index, term))
         self.dirty = True
 

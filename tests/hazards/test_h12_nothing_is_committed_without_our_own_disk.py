@@ -1,0 +1,59 @@
+"""H12: a leader counts itself without waiting for its own disk; the order of a round is what makes that safe."""
+
+import pytest
+
+from tests.fakes.group import Group
+from tests.sim.checks import Violation
+from tests.sim.process import SimSettings
+from tests.sim.simulation import Simulation
+
+
+def test_a_proposal_is_not_settled_by_the_round_that_appends_it_even_in_a_group_of_one() -> None:
+    group = Group(1)
+    group.run_until(lambda: group.leaders == ["a"] and group["a"].ready)
+    group.propose("a", b"x")
+    group.round("a", sync=False)
+    assert group.commands("a") == []
+    assert group.outcomes("a") == {}
+
+
+def test_what_the_machine_lost_before_its_sync_was_never_acknowledged() -> None:
+    group = Group(1)
+    group.run_until(lambda: group.leaders == ["a"] and group["a"].ready)
+    group.propose("a", b"x")
+    group.round("a", sync=False)
+    group.crash("a")
+    group.start("a")
+    group.run(2.0)
+    assert group.commands("a") == []
+
+
+def test_a_leader_that_dies_before_its_sync_has_committed_nothing() -> None:
+    group = Group(3)
+    group.elect("a")
+    group.propose("a", b"x")
+    group.round("a", sync=False)
+    assert group["a"].commit_index < group["a"].last_index
+
+
+SLOW_DISKS = SimSettings(crash_in_sync=0.05, sync_mean_s=0.02)
+WRONG_ORDER = SimSettings(crash_in_sync=0.05, sync_mean_s=0.02, order=False)
+SEEDS = range(4, 16)
+
+
+def convicted(seed: int, settings: SimSettings) -> bool:
+    """Does this seed break a promise?"""
+    try:
+        Simulation(seed, settings=settings).run()
+    except Violation:
+        return True
+    return False
+
+
+def test_promises_sent_before_the_sync_lose_what_was_acknowledged() -> None:
+    assert any(convicted(seed, WRONG_ORDER) for seed in SEEDS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_crashes_cost_nothing_in_the_right_order(seed: int) -> None:
+    assert not convicted(seed, SLOW_DISKS)
