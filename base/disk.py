@@ -256,7 +256,13 @@ class RealFile:
         """See DiskFile."""
         self._disk.check_usable()
         try:
-            os.posix_fallocate(self._descriptor, 0, size)
+            try:
+                os.posix_fallocate(self._descriptor, 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                # Some file systems cannot reserve: let the file only be as long as if they could.
+                os.ftruncate(self._descriptor, max(size, os.fstat(self._descriptor).st_size))
         except OSError as error:
             self._disk.write_failed("allocate", self.path, error)
 

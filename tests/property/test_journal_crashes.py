@@ -2,10 +2,12 @@
 
 import contextlib
 import random
-from pathlib import PurePosixPath
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from base.disk import RealDisk
 from base.errors import DiskFailed
 from server.raft.journal import Journal
 from tests.fakes.disk import PowerLost, SimDisk
@@ -105,3 +107,19 @@ def test_what_is_read_after_a_failed_sync_is_durable_before_anything_is_promised
     promised = script.survivor(opened(disk, seed))
     disk.crash()
     assert promised.agrees_with(opened(disk, seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_real_disk_reads_back_what_was_synced(seed: int, tmp_path: Path) -> None:
+    """The same scripts on real files; only the process ends, so nothing that was written is lost either."""
+    rng = random.Random(f"real/{seed}")
+    model = JournalModel()
+    for _ in range(4):
+        journal = Journal.open(RealDisk(), tmp_path / "raft", segment_bytes=SEGMENT_BYTES)
+        script = Script(journal, rng, model, model)
+        assert model.agrees_with(journal)
+        for _ in range(60):
+            script.step()
+        journal.close()
+        model = replace(script.durable, commit_index=min(script.durable.commit_index, script.durable.last[0]))
+        assert journal.repairs == []

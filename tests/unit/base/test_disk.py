@@ -1,5 +1,6 @@
 """The real disk and its simulated twin do the same; failures are told plainly and end all writing."""
 
+import errno
 import os
 import random
 import stat
@@ -147,6 +148,20 @@ def test_a_failed_sync_ends_all_writing(tmp_path: Path) -> None:
     for write in refused:
         with pytest.raises(DiskFailed, match="no further writes"):
             write()
+
+
+def test_where_space_cannot_be_reserved_the_file_is_only_made_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    file = RealDisk().open_file(tmp_path / "file", create=True)
+    file.write(0, b"data")
+    file.allocate(100)
+    file.allocate(50)
+    assert (file.size(), file.read(0, 5)) == (100, b"data\0")
 
 
 def test_a_locked_folder_names_the_process_that_has_it(tmp_path: Path) -> None:
