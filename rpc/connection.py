@@ -37,6 +37,7 @@ DEAD_AFTER_S: Final = 10
 """Silence, or output not taken, after which the peer counts as dead. Counted in looks of `WATCH_INTERVAL_S`, not on the
 clock: if this process was stopped for a while, its peers are not to blame."""
 
+assert SEND_SLICE_BYTES >= 16 * 1024, "see base/network.py"
 assert PING_AFTER_S * 2 < DEAD_AFTER_S, "a lost ping may not kill a connection"
 
 

@@ -104,7 +104,7 @@ class RPCListener:
     async def _serve(self, stream: Stream, source: str) -> None:
         try:
             with trio.move_on_after(self._limits.handshake_timeout_s) as scope:
-                stream, caller, first_byte = await self._handshake(stream)
+                stream, caller, first_byte = await self._greet(stream)
             if scope.cancelled_caught:
                 self._handshakes_failed += 1
                 return
@@ -123,24 +123,34 @@ class RPCListener:
             stream.close_now()
             self._cap.leave(source)
 
-    async def _handshake(self, stream: Stream) -> tuple[Stream, Caller, int]:
+    async def _greet(self, stream: Stream) -> tuple[Stream, Caller, int]:
         """Return the stream to speak on, who is there, and the protocol; raises Unreachable or PeerRefused."""
         first = await _first_byte(stream)
         required = self._tls is not None and self._tls.identity_required
         caller = Caller(address=stream.peer_address, identity_required=required)
-        if first == BYTE_TLS and self._tls is not None:
-            stream, identity = await self._tls.accept(stream)
+        if first != BYTE_TLS or self._tls is None:
+            if required:
+                raise PeerRefused("plaintext while verify_incoming is on")
+            await self._agree(stream, caller, first)
+            return stream, caller, first
+        secured, identity = await self._tls.accept(stream)
+        try:
             caller = Caller(address=stream.peer_address, role=identity.role, tls=True, identity_required=required)
-            first = await _first_byte(stream)
-        elif required:
-            raise PeerRefused("plaintext while verify_incoming is on")
+            first = await _first_byte(secured)
+            await self._agree(secured, caller, first)
+        except BaseException:
+            secured.close_now()
+            raise
+        return secured, caller, first
+
+    async def _agree(self, stream: Stream, caller: Caller, first: int) -> None:
+        """Let the caller speak the protocol it asks for, or raise PeerRefused."""
         if first == BYTE_RPC:
             await stream.send_all(bytes([BYTE_RPC]))
         elif first != BYTE_RAFT or self._raft_handler is None:
             raise PeerRefused(f"first byte {first} names no protocol spoken here")
         elif not caller.may_act_as_server:
             raise PeerRefused(f"{caller.address} is no server and may not speak Raft")
-        return stream, caller, first
 
     def statistics(self) -> ListenerStatistics:
         """Return counts since the start, and what is held now."""

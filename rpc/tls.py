@@ -210,7 +210,8 @@ class TLSStream:
         written = 0
         try:
             while written < len(rest):
-                written += self._socket.send(rest[written:])
+                # OpenSSL here writes all or "again, with the same bytes and no fewer": so it gets a record at a time.
+                written += self._socket.send(rest[written : written + RECORD_BYTES])
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return written
         except (OSError, ValueError) as error:
