@@ -215,12 +215,17 @@ class RaftNode:
         return self._core.is_leader
 
     def leader(self) -> Peer | None:
-        """The leader as this server knows it."""
+        """The leader as this server knows it; None too where it was not heard for longer than an election waits.
+
+        The library remembers a leader until it campaigns, which a server without a majority never does (pre-vote).
+        """
         leader_id = self._core.leader_id
         if leader_id is None:
             return None
         if leader_id == self.self_peer.server_id:
             return self.self_peer
+        if self._core.last_leader_contact_s(self._clock()) > self._settings.timings.election_max_s:
+            return None
         return next((peer for peer in self._core.configuration() if peer.server_id == leader_id), None)
 
     def last_contact_s(self) -> float:
