@@ -19,6 +19,7 @@ from typing import Protocol
 import trio
 
 from agent.config.load import HelpWanted, Role, load
+from agent.config.reload import reloaded
 from agent.config.runtime import RuntimeConfig
 from base import log
 from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken
@@ -115,7 +116,7 @@ async def _run(
                 print(line, flush=True)
             async for number in signals:
                 if number == signal.SIGHUP:
-                    _reload(program, argv, role)
+                    config = _reload(program, config, argv, role)
                     continue
                 leaves = config.leave_on_terminate if number == signal.SIGTERM else not config.skip_leave_on_interrupt
                 ending.code = EXIT_OK if leaves else EXIT_FAILED
@@ -142,18 +143,23 @@ async def _force_on_second(signals: object) -> None:
             os._exit(EXIT_FAILED)
 
 
-def _reload(program: Program, argv: list[str], role: Role) -> None:
+def _reload(program: Program, old: RuntimeConfig, argv: list[str], role: Role) -> RuntimeConfig:
+    """Return the configuration in force from now on. Nothing that is wrong with the new one may stop the process."""
     try:
-        config, warnings = load(argv, environment=os.environ, role=role)
-    except ConfigInvalid as error:
+        new, warnings = load(argv, environment=os.environ, role=role)
+        result = reloaded(old, new)
+        program.reload(result.config)
+        log.set_level(result.config.log_level)
+        log.reopen()
+    except (ConfigInvalid, OSError) as error:
         _log.error("reload refused, the old configuration stays", error=str(error))
-        return
+        return old
     for warning in warnings:
         _log.warn(warning)
-    log.set_level(config.log_level)
-    log.reopen()
-    program.reload(config)
-    _log.info("configuration reloaded")
+    for path in result.needs_restart:
+        _log.warn("changed, but takes a restart to have an effect", option=path)
+    _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
+    return result.config
 
 
 def _failed(text: str) -> int:
