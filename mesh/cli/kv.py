@@ -178,7 +178,7 @@ def import_(context: Context) -> int:
     rows = _rows(context.content(context.argument("DATA")))
     prefix = context.given.text("prefix")
     kv = context.client.kv
-    with context.output.progress("Importing", len(rows), unit_is_bytes=False) as advance:
+    with context.output.progress("Importing", len(rows), unit_is_bytes=False, prints_lines=True) as advance:
         for key, flags, value in rows:
             target = _key(prefix + key)
             try:

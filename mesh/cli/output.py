@@ -34,9 +34,14 @@ class Output:
             self.line(line)
 
     @contextmanager
-    def progress(self, what: str, total: int | None, *, unit_is_bytes: bool) -> Iterator[Advance]:
-        """Show a bar on stderr if it is a terminal; the value yielded is told of each step forward."""
-        if not self._stderr.isatty():
+    def progress(
+        self, what: str, total: int | None, *, unit_is_bytes: bool, prints_lines: bool = False
+    ) -> Iterator[Advance]:
+        """Show a bar on stderr if it is a terminal; the value yielded is told of each step forward.
+
+        With `prints_lines` the command writes results meanwhile: where those are seen too, they are progress enough.
+        """
+        if not self._stderr.isatty() or (prints_lines and self._stdout.isatty()):
             yield lambda _: None
             return
         from rich.console import Console

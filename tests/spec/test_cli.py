@@ -426,3 +426,26 @@ def test_reading_a_key_loads_nothing_that_is_slow() -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     slow = {"httpx", "rich", "trio", "asyncio", "cryptography", "lmdb", "agent", "server", "rpc"}
     assert not slow & set(loaded.stdout.split())
+
+
+class Screen(io.StringIO):
+    """A stderr that somebody watches."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def test_a_progress_bar_is_shown_only_where_somebody_watches_and_never_on_stdout(tmp_path: Path) -> None:
+    exported = json.dumps([{"key": f"k{number}", "flags": 0, "value": ""} for number in range(20)]).encode()
+    for words, answer, stdin in (
+        (["kv", "import", "-"], Told(body=b"true"), exported),
+        (["snapshot", "save", str(tmp_path / "x.tgz")], Told(body=GOOD), b""),
+    ):
+        quiet = Terminal(script_of(answer)).type(*words, stdin=stdin)
+        assert quiet.err == ""
+        stdout, screen = io.BytesIO(), Screen()
+        with fake_agent(script_of(answer)) as agent:
+            code = run(words, {"CONSUL_HTTP_ADDR": agent.address}, io.BytesIO(stdin), stdout, screen)
+        assert (code, stdout.getvalue()) == (0, quiet.out)
+        assert "ing" in screen.getvalue()
