@@ -10,7 +10,7 @@ import lmdb
 from base.errors import DiskFailed, require
 from fsm import digest
 from fsm.commands.registry import apply_command
-from fsm.store.store import RING_PREFIX, Batch, ReadView, Store
+from fsm.store.store import RING_PREFIX, Batch, ReadView, Store, StoreClosed
 from fsm.watch import WatchRegistry
 
 
@@ -107,8 +107,17 @@ class Machine:
             self.watches.fire(batch.touched_keys, batch.touched_trees)
 
     def read(self) -> ReadView:
-        """Return a consistent view of the last committed batch; use it as a context manager, and not for long."""
-        return self.store.read()
+        """Return a consistent view of the last committed batch; use it as a context manager, and not for long.
+
+        Safe in any thread. Raises StoreClosed after `close`.
+        """
+        store = self.store
+        try:
+            return store.read()
+        except StoreClosed:
+            if store is self.store:
+                raise
+            return self.store.read()  # it was replaced in this moment
 
     @property
     def digest_now(self) -> str:
@@ -130,7 +139,7 @@ class Machine:
     def replace_store(self, store: Store) -> None:
         """Go on with another store (an installed snapshot). The open batch is dropped and all watches are abandoned.
 
-        The old store is closed; views of it must not be used any more.
+        The old store is closed once no view of it is open any more.
         """
         if self._batch is not None:
             self._batch.abort()

@@ -38,7 +38,8 @@ def write_copy(store: Store, path: Path) -> CopyFacts:
     Safe in any thread while the store is written. Raises DiskFailed; a partial file is removed.
     """
     try:
-        store.environment.copy(str(path), compact=True)
+        with store.read():  # keeps the store open until the copy is complete
+            store.environment.copy(str(path), compact=True)
     except (lmdb.Error, OSError) as error:
         path.unlink(missing_ok=True)
         raise DiskFailed(f"the snapshot {path} cannot be written: {error}") from error

@@ -5,6 +5,7 @@ state_machine.md). One thread writes, the one that applies the log. Read views a
 any thread; they see the last committed batch, and must be closed soon, since pages they can see aren't reused.
 """
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any
 import lmdb
 
 from base.codec import Record, decode, encode
-from base.errors import DataDamaged, DiskFailed, InvalidRequest, require
+from base.errors import DataDamaged, DiskFailed, InvalidRequest, MeshError, require
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import keys
 from fsm.store.tables import (
@@ -67,6 +68,12 @@ def combined_digest(digests: list[int], index_offset: int) -> int:
     return sum(digests) + index_offset * OFFSET_WEIGHT & DIGEST_MASK
 
 
+class StoreClosed(MeshError):
+    """The store was closed or replaced; nothing was read."""
+
+    definite = True
+
+
 class View:
     """What reads and writes have in common: a transaction and the tables of the active generation in it."""
 
@@ -93,10 +100,17 @@ class ReadView(View):
 
     def __init__(self, store: "Store") -> None:
         self.store = store
+        # First the entry, then the look at `closing`: whoever closes does it the other way round.
+        store.views_open.add(self)
         try:
+            if store.closing:
+                raise StoreClosed(f"the state in {store.path} is closed")
             self.txn = txn = store.environment.begin()
-        except lmdb.ReadersFullError as error:
-            raise DiskFailed(f"more than {READERS_MAX} read views are open: {error}") from error
+        except (StoreClosed, lmdb.Error) as error:
+            store.view_closed(self)
+            if isinstance(error, lmdb.ReadersFullError):
+                raise DiskFailed(f"more than {READERS_MAX} read views are open: {error}") from error
+            raise
         # Another thread may be committing: the cached state counts only if it is that of our transaction.
         txn_id, state = store.committed
         if txn.id() != txn_id:
@@ -111,10 +125,12 @@ class ReadView(View):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.txn.abort()
+        self.store.view_closed(self)
 
     def close(self) -> None:
         """End the view; its rows may not be used any more."""
         self.txn.abort()
+        self.store.view_closed(self)
 
     @property
     def raft_index(self) -> int:
@@ -378,6 +394,10 @@ class Store:
     def __init__(self, path: Path, environment: lmdb.Environment) -> None:
         self.path = path
         self.environment = environment
+        self.views_open: set[ReadView] = set()
+        """Adding and removing are atomic, so that views may be opened and closed in any thread."""
+        self.closing = False
+        self._close_lock = threading.Lock()
         self.meta: Any = environment.open_db(b"meta")
         self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]
         with environment.begin() as txn:
@@ -439,8 +459,21 @@ class Store:
         return self.path.stat().st_size
 
     def close(self) -> None:
-        """Close the environment; open views end."""
-        self.environment.close()
+        """Close the environment as soon as no view is open any more; views in other threads go on until then."""
+        self.closing = True
+        self._close_if_unused()
+
+    def view_closed(self, view: ReadView) -> None:
+        """Forget a view; called by the view."""
+        self.views_open.discard(view)
+        if self.closing:
+            self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        # Unmapping the file under a thread that reads it would end the process.
+        with self._close_lock:
+            if not self.views_open:
+                self.environment.close()
 
 
 def discard(directory: Path) -> None:

@@ -3,13 +3,15 @@
 import threading
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from base.codec import encode
 from base.errors import DataDamaged, DiskFailed
 from fsm import snapshot
+from fsm.store import kv
 from fsm.store import store as stores
-from fsm.store.store import State, Store
+from fsm.store.store import State, Store, StoreClosed
 from fsm.watch import WatchSet
 from structs.kv import KVVerb
 from tests.fakes.replica import Replica
@@ -83,6 +85,44 @@ def test_installing_a_copy_over_the_running_state_wakes_every_waiter(replica: Re
     assert replica.dump() == ahead.dump()
     assert replica.set("next") == 71
     ahead.close()
+
+
+def test_a_view_in_use_outlives_the_replacement_of_its_store(replica: Replica, tmp_path: Path) -> None:
+    replica.set("old")
+    snapshot.write_copy(replica.machine.store, tmp_path / "copy.mdb")
+    replica.set("older")
+    with replica.machine.read() as view:
+        old = replica.machine.store
+        replica.machine.replace_store(snapshot.open_copy(tmp_path / "copy.mdb", tmp_path / "state2"))
+        assert kv.list_keys(view, "", None)[0] == ["old", "older"]
+        assert replica.keys("")[0] == ["old"]
+        with pytest.raises(StoreClosed):
+            old.read()
+        assert old.views_open == {view}
+    with pytest.raises(lmdb.Error):
+        old.environment.info()
+
+
+def test_a_reader_in_another_thread_survives_replacements(replica: Replica, tmp_path: Path) -> None:
+    for number in range(500):
+        replica.write(KVVerb.SET, f"k/{number}", commit=False)
+    replica.machine.commit_batch()
+    snapshot.write_copy(replica.machine.store, tmp_path / "copy.mdb")
+    counts: list[int] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            with replica.machine.read() as view:
+                counts.append(len(kv.list_keys(view, "", None)[0]))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(20):
+        replica.machine.replace_store(snapshot.open_copy(tmp_path / "copy.mdb", tmp_path / f"state-{number % 2}"))
+    ended.set()
+    thread.join()
+    assert set(counts) <= {500}
 
 
 def test_a_copy_in_the_middle_of_a_restore_can_go_on_with_it(replica: Replica, tmp_path: Path) -> None:
