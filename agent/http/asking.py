@@ -12,6 +12,8 @@ from base.codec import Record
 from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
+_woken: tuple[Any, Callable[[Any], Response], Response] | None = None
+"""The reply that woke somebody last, and the answer made of it. One at a time: large ones are not hoarded."""
 Build = Callable[[QueryOptions], Record]
 
 
@@ -48,7 +50,15 @@ async def _ask_later(
     if parameters.stale_s_max and not _is_fresh(result, parameters):
         again: Any = context.delegate.call(method, build(_as_default(parameters)), reply)
         result = again if isinstance(again, reply) else await again
-    return finish(result)
+    return _finish_woken(result, finish) if context.is_blocking else finish(result)
+
+
+def _finish_woken(reply: Any, finish: Callable[[Any], Response]) -> Response:
+    """All who waited for one change may be handed the same reply, one after the other: its answer is made once."""
+    global _woken
+    if _woken is None or _woken[0] is not reply or _woken[1] is not finish:
+        _woken = (reply, finish, finish(reply))
+    return _woken[2]
 
 
 def _is_fresh(answer: Any, parameters: ReadParameters) -> bool:

@@ -78,6 +78,9 @@ def header_lines(headers: Mapping[str, str]) -> bytes:
     return b"".join(lines)
 
 
+_NOTHING_COMPOSED = (None, (False, False, False, 0), b"")
+
+
 class Composer:
     """Turns answers into bytes. One a listener."""
 
@@ -91,11 +94,14 @@ class Composer:
         self._starts: dict[int, bytes] = {}
         self._date = b""
         self._start_200 = b""
+        self._last: tuple[Response | None, tuple[bool, bool, bool, int], bytes] = _NOTHING_COMPOSED
+        """What was composed last, for which client. One tuple: a worker thread may compose, too."""
 
     def set_date(self, unix_s: float) -> None:
         """Use the wall time `unix_s` in answers from now on."""
         self._date = b"Date: %b\r\n" % formatdate(unix_s, usegmt=True).encode()
         self._starts.clear()
+        self._last = _NOTHING_COMPOSED
         self._start_200 = self._start(200)
 
     def _start(self, status: int) -> bytes:
@@ -114,7 +120,16 @@ class Composer:
         return accepts_gzip and len(response.body) > GZIP_INLINE_BYTES_MAX
 
     def compose(self, response: Response, *, accepts_gzip: bool, pretty: bool, keep_alive: bool, minor: int) -> bytes:
-        """Return the bytes of an answer."""
+        """Return the bytes of an answer. Asked again for the same one (all who waited for one change), reuses them."""
+        how = (accepts_gzip, pretty, keep_alive, minor)
+        last = self._last
+        if response is last[0] and how == last[1]:
+            return last[2]
+        made = self._compose(response, accepts_gzip=accepts_gzip, pretty=pretty, keep_alive=keep_alive, minor=minor)
+        self._last = (response, how, made)
+        return made
+
+    def _compose(self, response: Response, *, accepts_gzip: bool, pretty: bool, keep_alive: bool, minor: int) -> bytes:
         body = response.body
         if (pretty or self._pretty_always) and body and response.content_type is JSON_TYPE:
             body = indent_json(body)

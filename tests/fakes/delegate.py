@@ -88,6 +88,8 @@ class FakeDelegate:
         self.archive = [b"archive-", b"x" * 100_000, b"-end"]
         self.archive_breaks: MeshError | None = None
         self.restored: bytes | None = None
+        self.shares_replies = False
+        self._shared: tuple[Any, Any] = (None, None)
         self._changed = trio.Event()
 
     def call(self, method: str, request: Any, reply: type[Reply]) -> Reply | Awaitable[Reply]:
@@ -114,13 +116,22 @@ class FakeDelegate:
         try:
             with trio.move_on_after(options.wait_s):
                 while True:
-                    reply = handler(request)
+                    reply = self._evaluate(handler, request)
                     if reply.meta.index > options.index_min:
                         return reply
                     await self._changed.wait()
             return handler(request)
         finally:
             self.waiting_count -= 1
+
+    def _evaluate(self, handler: Callable[[Any], Any], request: Any) -> Any:
+        """Answer a blocked query; all who ask the same at one index get one reply if `shares_replies`."""
+        if not self.shares_replies:
+            return handler(request)
+        key = (type(request), getattr(request, "key", None), self.index)
+        if self._shared[0] != key:
+            self._shared = (key, handler(request))
+        return self._shared[1]
 
     def _meta(self, index: int, request: Any) -> QueryMeta:
         meta = QueryMeta(index=index, consistency=request.options.consistency)

@@ -151,6 +151,26 @@ async def test_many_blocked_queries_wait_and_wake() -> None:
             await client.stream.aclose()
 
 
+async def test_one_answer_is_made_for_all_who_waited_and_fits_each_of_them() -> None:
+    async with http_site() as site, site.client() as plain, site.client() as pretty, site.client() as packed:
+        wait = f"/v1/kv/w?index={site.delegate.index}&wait=10m"
+        site.delegate.shares_replies = True
+        await plain.send(request("GET", wait))
+        await pretty.send(request("GET", wait + "&pretty"))
+        await packed.send(request("GET", wait, headers={"Accept-Encoding": "gzip"}))
+        await until(lambda: site.delegate.waiting_count == 3)
+        await site.ask("PUT", "/v1/kv/w", b"1")
+        body = (await plain.reply())[2]
+        assert json.loads(body)[0]["Value"] == "MQ=="
+        assert json.loads((await pretty.reply())[2]) == json.loads(body)
+        assert gzip.decompress((await packed.reply())[2]) == body
+        again = site.delegate.index
+        await plain.send(request("GET", f"/v1/kv/w?index={again}&wait=10m"))
+        await until(lambda: site.delegate.waiting_count == 1)
+        await site.ask("PUT", "/v1/kv/w", b"2")
+        assert json.loads((await plain.reply())[2])[0]["Value"] == "Mg=="
+
+
 async def test_waits_are_clamped_and_default_to_five_minutes() -> None:
     async with http_site() as site, site.client() as client:
         await site.ask("PUT", "/v1/kv/w", b"1")
