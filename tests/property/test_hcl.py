@@ -14,7 +14,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 VALUES = st.recursive(
     st.booleans() | st.integers() | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 
 
