@@ -155,6 +155,8 @@ class Core(Receiver):
         if self._more_to_send or self._pending or library.commit_index > library.applied_index:
             return now
         if library.state == LEADER:
+            if len(self._configurations.latest.peers) == 1 and library.commit_index < self._log.last_index:
+                return now  # nobody's acknowledgement will wake a group of one: it counts itself once it has synced
             leading = self._leading
             due_s = leading.heartbeat_due_s
             if leading.commit_due_s is not None:

@@ -20,7 +20,6 @@ from rpc.listener import RPCListener
 from rpc.pool import RPCPool
 from server.raft.node import RaftNode, RaftSettings
 from server.raft.opening import Opened, open_raft
-from server.raft.timings import Timings
 from structs.cluster import Peer
 from structs.kv import KVCommand, KVVerb
 
@@ -144,7 +143,7 @@ async def wait_until(condition: Callable[[], bool], complaint: str) -> None:
 @asynccontextmanager
 async def raft_group(folder: Path, count: int, *, bootstrap: bool = True, **settings: Any) -> AsyncIterator[Group]:
     """`count` running members, bootstrapped with one another."""
-    made = RaftSettings(datacenter="dc1", timings=Timings(), **settings)
+    made = RaftSettings(datacenter="dc1", **settings)
     members = [Member(number, folder, made) for number in range(count)]
     async with trio.open_nursery() as nursery:
         group = Group(members, nursery)

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from base.errors import MeshError
+from server.raft.timings import Timings
 from tests.integration.raft_group import Group, Member, raft_group, set_command, wait_until
 
 
@@ -125,3 +126,11 @@ async def _stop_others(group: Group, leader: Member) -> None:
     for member in group.members:
         if member is not leader:
             await group.stop(member)
+
+
+async def test_a_single_server_commits_without_waiting_for_a_heartbeat(tmp_path: Path) -> None:
+    slow = Timings(heartbeat_s=0.5, election_min_s=1.5, election_max_s=3.0)
+    async with raft_group(tmp_path, 1, timings=slow) as group:
+        with trio.fail_after(30.0):  # 100 heartbeats would take 50 s
+            for number in range(100):
+                await group.put(f"k{number}", b"1")
