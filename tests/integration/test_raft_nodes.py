@@ -129,7 +129,7 @@ async def _stop_others(group: Group, leader: Member) -> None:
 
 
 async def test_a_single_server_commits_without_waiting_for_a_heartbeat(tmp_path: Path) -> None:
-    slow = Timings(heartbeat_s=0.5, election_min_s=1.5, election_max_s=3.0)
+    slow = Timings(heartbeat_s=0.5, election_min_s=1.6, election_max_s=3.0)
     async with raft_group(tmp_path, 1, timings=slow) as group:
         with trio.fail_after(30.0):  # 100 heartbeats would take 50 s
             for number in range(100):
