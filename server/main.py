@@ -129,7 +129,8 @@ class ServerMembership:
         """See Membership."""
         raft = self._server.raft
         leader = raft.leader()
-        core = raft.statistics().core
+        facts = raft.statistics()
+        core = facts.core
         peers = raft.configuration()
         contact_s = raft.last_contact_s()
         return {
@@ -151,6 +152,7 @@ class ServerMembership:
                 "last_snapshot_term": str(core.snapshot_term),
                 "latest_configuration": str([f"{peer.name} {peer.server_id} {peer.address}" for peer in peers]),
                 "latest_configuration_index": str(raft.configuration_index),
+                "loop_lag_p99_ms": f"{facts.lag_p99_s * 1000:.3f}",
                 "num_peers": str(max(0, len(peers) - 1)),
                 "protocol_version": "3",
                 "protocol_version_max": "3",
