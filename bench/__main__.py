@@ -13,6 +13,9 @@ from bench.kv import PARTS, Bench
 from bench.ledger import Results
 from bench.loads.load import generator_name, install_generator
 
+TABLE_WIDTH = 110
+"""Of output that goes to a file, where rich would fold it at 80."""
+
 
 async def run(bench: Bench, parts: list[str]) -> None:
     for part in parts:
@@ -29,7 +32,8 @@ def main() -> int:
     arguments = parser.parse_args()
     raise_file_limit()
     install_generator()
-    console = Console()
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=TABLE_WIDTH)
     if generator_name() != "wrk":
         console.print("wrk is not installed: the slower generator of our own makes the load, so rates are lower")
     root = Path(__file__).resolve().parents[1]
