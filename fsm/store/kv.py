@@ -25,6 +25,9 @@ KIND_PLAIN = 0
 KIND_FULL = 1
 PLAIN = Struct(">BQQ")
 FULL = Struct(">BQQQQB")
+MODIFY_INDEX = slice(9, 17)
+"""Where it stands in rows of both kinds; big-endian, so that its bytes compare as the numbers do."""
+NO_INDEX = bytes(8)
 SESSION_BYTES_MAX = 255
 TOUCHED_KEYS_MAX = 1_000
 """Above this many keys deleted at once, watches are matched by the prefix: more wake-ups, but bounded work."""
@@ -76,7 +79,7 @@ def encode_body(create: int, modify: int, flags: int, lock_index: int, session: 
 
 def modify_index_of(row: bytes) -> int:
     """Return ModifyIndex without decoding the rest."""
-    return int.from_bytes(row[9:17], "big")
+    return int.from_bytes(row[MODIFY_INDEX], "big")
 
 
 def entry_of(key: str, row: bytes) -> KVEntry:
@@ -143,20 +146,25 @@ def list_keys(view: View, prefix: str, separator: str | None) -> tuple[list[str]
     prefix_bytes = prefix.encode()
     if not separator:
         found = []
-        highest = 0
+        highest = NO_INDEX
         for key, row in keys.scan(view.txn, view.handles.kvs, prefix_bytes):
             found.append(key.decode())
-            highest = max(highest, modify_index_of(row))
-        return found, _prefix_index(view, prefix_bytes, highest)
+            modified = row[MODIFY_INDEX]
+            if modified > highest:
+                highest = modified
+        return found, _prefix_index(view, prefix_bytes, int.from_bytes(highest, "big"))
     return _list_folded(view, prefix_bytes, separator.encode())
 
 
 def _list_folded(view: View, prefix: bytes, separator: bytes) -> tuple[list[str], int]:
     found: list[str] = []
     folded: bytes | None = None
-    highest = visits = 0
+    highest = NO_INDEX
+    visits = 0
     for key, row in keys.scan(view.txn, view.handles.kvs, prefix):
-        highest = max(highest, modify_index_of(row))
+        modified = row[MODIFY_INDEX]
+        if modified > highest:
+            highest = modified
         if folded is not None and key.startswith(folded):
             visits += 1
             if visits > FOLDED_VISITS_MAX:
@@ -170,7 +178,7 @@ def _list_folded(view: View, prefix: bytes, separator: bytes) -> tuple[list[str]
         else:
             folded = key[: cut + len(separator)]
             found.append(folded.decode())
-    return found, _prefix_index(view, prefix, highest)
+    return found, _prefix_index(view, prefix, int.from_bytes(highest, "big"))
 
 
 def _seek_folded(view: View, prefix: bytes, separator: bytes, target: bytes | None) -> list[str]:
