@@ -4,7 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from server.raft.core import Core, FetchSnapshot, Outbox, RoleChange
 from server.raft.journal import Journal
 from server.raft.timings import Guards, Timings
 from structs.cluster import Peer
-from tests.fakes.disk import PowerLost, SimDisk
+from tests.fakes.disk import PowerLost, SimDisk, SimFile
 from tests.sim.checks import Checker, ReadStart, Violation
 from tests.sim.world import Network, Port, SimClock, World
 
@@ -68,6 +68,21 @@ class Applier:
         self.state = list(meta.state)
 
 
+class ForgetfulFile(SimFile):
+    """Its syncs return at once and do nothing, most of the time: what the library's own journal amounts to (H1)."""
+
+    def sync(self) -> None:
+        if self._disk.rng.random() < 0.05:
+            super().sync()
+
+
+class ForgetfulDisk(SimDisk):
+    """Files that forget."""
+
+    def open_file(self, path: PurePath, *, create: bool = False) -> SimFile:
+        return ForgetfulFile(self, path, super().open_file(path, create=create)._file)
+
+
 class _Read(msgspec.Struct):
     start: ReadStart
     registered_s: float
@@ -92,7 +107,8 @@ class SimServer(Port):
         self.peer = peer
         self.server_id = peer.server_id
         self.clock = SimClock(world)
-        self.disk = SimDisk(random.Random(world.rng.getrandbits(64)))
+        disk = SimDisk if settings.durable else ForgetfulDisk
+        self.disk = disk(random.Random(world.rng.getrandbits(64)))
         self.snapshots: list[Meta] = []
         self.network: Network | None = None
         self.core: Core | None = None
