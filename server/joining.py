@@ -91,7 +91,9 @@ class Joining:
         self._bootstrap = Bootstrap(
             peer=peer, expect=config.bootstrap_expect, bootstrapped=bootstrapped, pin=pins.read()
         )
-        self._rejoins = bootstrapped and not self._is_configured()
+        self._rejoins = bootstrapped
+        """Until a leader has named us: we may have left, or been removed, and never have heard of it. Who is removed
+        while it runs stays out."""
         self._leaving = False
         self._seen_s: dict[str, float] = {}
         self._own_addresses = {peer.address}
@@ -178,7 +180,7 @@ class Joining:
         bootstrap = self._bootstrap
         if not bootstrap.bootstrapped and self._raft.bootstrapped():
             bootstrap.begun()  # the leader's log reached us before the other servers' hellos did
-        if self._rejoins and self._is_configured():
+        if self._rejoins and self._raft.is_leader():
             self._rejoins = False
         now_s = self._now()
         for server_id, seen_s in list(self._seen_s.items()):
@@ -229,6 +231,9 @@ class Joining:
                 )
             return
         self._take(me)
+        leads = reply.leader is not None and reply.leader.server_id == me.server_id
+        if leads and any(peer.server_id == self._peer.server_id for peer in reply.servers):
+            self._rejoins = False
 
     def _take(self, said: HelloRequest) -> None:
         if said.datacenter != self._config.datacenter:
@@ -304,9 +309,6 @@ class Joining:
         if not self._bootstrap.bootstrapped and now_s >= self._news_s:
             self._news_s = now_s + WAITING_NEWS_S
             _log.info("no cluster yet", reason=self._bootstrap.waiting_for())
-
-    def _is_configured(self) -> bool:
-        return any(peer.server_id == self._peer.server_id for peer in self._raft.configuration())
 
     def _is_settled(self) -> bool:
         return self._bootstrap.bootstrapped and not self._rejoins

@@ -82,14 +82,15 @@ class Roster:
             row = self._rows.get(key)
             if not key or key == node_id(self._self) or (row is None and len(self._rows) >= MEMBERS_MAX):
                 continue
-            if row is not None and now_s - row.heard_directly_s < ALIVE_S:
-                continue
+            leaving = member.status in (MemberStatus.LEAVING, MemberStatus.LEFT)
+            if row is not None and (now_s - row.heard_directly_s < ALIVE_S or (leaving and row.leaving)):
+                continue  # and a goodbye is not prolonged by being passed on
             directly_s = row.heard_directly_s if row is not None else now_s - ALIVE_S
             self._rows[key] = Row(
                 member=member,
                 heard_s=now_s,
                 heard_directly_s=directly_s,
-                leaving=member.status in (MemberStatus.LEAVING, MemberStatus.LEFT),
+                leaving=leaving,
             )
 
     def members(self, now_s: float) -> list[Member]:

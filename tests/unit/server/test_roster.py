@@ -45,6 +45,15 @@ def test_a_rumour_cannot_keep_a_dead_member_alive() -> None:
     assert statuses(two, now_s)["dead"] is MemberStatus.FAILED
 
 
+def test_a_goodbye_is_not_prolonged_by_being_passed_on() -> None:
+    roster = Roster(member("me"))
+    gone = member("a")
+    gone = Member(name=gone.name, address=gone.address, port=1, tags=gone.tags, status=MemberStatus.LEAVING)
+    for step in range(7):
+        roster.heard_of([gone], step * 0.5)
+    assert statuses(roster, 3.0)["a"] is MemberStatus.LEFT
+
+
 def test_a_second_server_with_the_same_id_is_refused_while_the_first_is_heard() -> None:
     roster = Roster(member("me"))
     roster.heard(member("a", node_id="x", address="10.0.0.1"), leaving=False, now_s=0.0)
