@@ -16,7 +16,8 @@ A message is `[kind, sender_term, sent_at_s, echo_s, flags, *body]`:
 | STALE | | what you sent is of an older term than sender_term |
 
 `sent_at_s` is the sender's monotonic time; `echo_s` in a reply is the newest `sent_at_s` processed from this leader in
-this term (see `lease.py`), 0 elsewhere. Bodies may only grow at the end. Source: DESIGN hazards H6, H8, H20.
+this term (see `lease.py`), 0 elsewhere. Bodies may only grow at the end. Source: `docs/internals/raft_divergence.md`,
+H6, H8, H20.
 """
 
 from collections.abc import Sequence

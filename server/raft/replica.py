@@ -98,15 +98,21 @@ class Replica:
         self._campaign_flags = 0
         self._peers_changed = False
         self._reported: tuple[bool, int, str | None] = (False, self._library.term, None)
-        # H7, H8: what this server promised to a leader before it stopped is forgotten, so its start counts as hearing
-        # one; not where no leader can have been, or none but itself.
-        alone = set(self._configurations.latest.peers) == {self._self_id}
-        self._heard_at_s = NEVER_S if fresh_bootstrap or alone else now
-        if fresh_bootstrap or alone:
-            self._library.set_election_deadline(now + timings.heartbeat_s * rng.random())
+        self._heard_at_s = self._count_start_as_hearing(fresh_bootstrap)
         self.counts = dict.fromkeys(("elections", "prevotes", "votes_ignored", "stale", "offers", "steps_down"), 0)
         self._use_configuration()
         self._peers_changed = False
+
+    def _count_start_as_hearing(self, fresh_bootstrap: bool) -> float:
+        """Return when a leader was heard last, as far as votes and campaigns are concerned.
+
+        What this server promised to a leader before it stopped is forgotten, so its start counts as hearing one (H7,
+        H8); not where no leader can have been, or none but itself.
+        """
+        if fresh_bootstrap or set(self._configurations.latest.peers) == {self._self_id}:
+            self._library.set_election_deadline(self._now + self._timings.heartbeat_s * self._rng.random())
+            return NEVER_S
+        return self._now
 
     # --- what the library does
 
