@@ -276,7 +276,7 @@ class Connection:
                     return
                 self._heard = True
                 mux.feed(data)
-                while not mux.process():
+                while not mux.process() and self._closed_reason is None:
                     self.flush()
                     await self.wait_room(OUT_BYTES_MAX)
                 if mux.out:
