@@ -151,7 +151,7 @@ class Node:
 
     async def _until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):
-            while not condition():  # noqa: ASYNC110  another process: there is nothing here to wait on
+            while not condition():
                 await trio.sleep(POLL_INTERVAL_S)
             return
         raise ProcessFailed(f"{self.name} did not {what}\n{self.log_tail()}")
