@@ -73,7 +73,15 @@ class Roster:
             and now_s - row.heard_directly_s < ALIVE_S
         ):
             raise Refused(_id_conflict(key, row.member))
+        if row is None and is_server(member):
+            self._take_address(rpc_address(member))
         self._rows[key] = Row(member=member, heard_s=now_s, heard_directly_s=now_s, leaving=leaving)
+
+    def _take_address(self, address: str) -> None:
+        """Forget the server that was there before: two cannot listen on one port, so it has lost its data directory."""
+        for key, row in list(self._rows.items()):
+            if is_server(row.member) and rpc_address(row.member) == address:
+                del self._rows[key]
 
     def heard_of(self, members: list[Member], now_s: float) -> None:
         """Somebody told us whom it has heard directly. What we heard ourselves lately counts more."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 import server.endpoints.cluster
 import server.endpoints.kv
@@ -14,6 +15,7 @@ import server.endpoints.operator
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401
+from base.disk import RealDisk
 from base.errors import Unreachable
 from fsm.machine import Machine
 from fsm.store.store import Store
@@ -22,6 +24,7 @@ from rpc.caller import Caller
 from server.config import ServerConfig
 from server.dispatch import Dispatcher
 from server.forwarding import Forwarding
+from server.joining import Joining, Pins
 from server.local import LocalDelegate
 from server.reads import Reads
 from server.roster import Roster
@@ -87,6 +90,18 @@ class ServerParts:
         )  # fmt: skip
         self.delegate = LocalDelegate(self.dispatcher)
         self.pool.handlers[self.peer.address] = self.dispatcher.handle
+
+    def join(self, disk_folder: Path, *, expect: int, addresses: list[str]) -> Joining:
+        """Make the server say and answer hellos; it has no configuration yet."""
+        self.raft.peers = []
+        self.raft.change_leader(None)
+        config = replace(self.config, bootstrap_expect=expect, join=addresses)
+        joining = Joining(
+            config=config, peer=self.peer, raft=self.raft, pool=self.pool, roster=self.roster,
+            pins=Pins(RealDisk(), disk_folder), monotonic_s=trio.current_time,
+        )  # fmt: skip
+        self.services.hello = joining.hello
+        return joining
 
     def _hello(self, request: HelloRequest) -> HelloReply:
         return HelloReply(me=request, members=self.roster.members(0.0), leader=None, servers=[])

@@ -33,7 +33,7 @@ def test_who_says_goodbye_has_left_and_not_failed() -> None:
 
 def test_a_rumour_cannot_keep_a_dead_member_alive() -> None:
     one, two = Roster(member("one")), Roster(member("two"))
-    one.heard(member("dead"), leaving=False, now_s=0.0)
+    one.heard(member("dead", address="10.0.0.7"), leaving=False, now_s=0.0)
     now_s = 0.0
     for _ in range(40):
         now_s += 0.5
@@ -68,6 +68,13 @@ def test_somebody_else_with_our_own_id_is_refused() -> None:
         roster.heard(member("other", node_id="x", address="10.0.0.9"), leaving=False, now_s=0.0)
 
 
+def test_a_new_server_at_an_old_address_has_taken_its_place() -> None:
+    roster = Roster(member("me", address="10.0.0.9"))
+    roster.heard(member("a", node_id="old", address="10.0.0.1"), leaving=False, now_s=0.0)
+    roster.heard(member("a", node_id="new", address="10.0.0.1"), leaving=False, now_s=0.5)
+    assert [m.tags["id"] for m in roster.servers(0.5)] == ["new"]
+
+
 def test_hearsay_does_not_overrule_our_own_ears() -> None:
     roster = Roster(member("me"))
     roster.heard(member("a", address="10.0.0.1"), leaving=False, now_s=0.0)
@@ -78,7 +85,7 @@ def test_hearsay_does_not_overrule_our_own_ears() -> None:
 def test_failed_members_are_forgotten_after_three_days_and_left_ones_after_one() -> None:
     roster = Roster(member("me"))
     roster.heard(member("a"), leaving=False, now_s=0.0)
-    roster.heard(member("b"), leaving=True, now_s=0.0)
+    roster.heard(member("b", address="10.0.0.2"), leaving=True, now_s=0.0)
     roster.sweep(LEFT_S + 1)
     assert [m.name for m in roster.members(LEFT_S + 1)] == ["me", "a"]
     roster.sweep(FORGET_S + 1)
