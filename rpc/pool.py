@@ -126,6 +126,8 @@ class RPCPool:
 
     async def _connect(self, address: str, timeout_s: float) -> Connection:
         """Return the connection, dialling it if nobody does yet. The dial outlives whoever asked for it first."""
+        if not self._hub.running:
+            raise Unreachable("rpc: the pool is not running")
         peer = self._peer(address)
         if peer.dialled is None:
             if peer.error is not None and trio.current_time() < peer.retry_at_s:

@@ -346,3 +346,10 @@ async def test_stopping_the_pool_ends_its_calls() -> None:
                 await pair.served.until_waiting(1)
                 inner.cancel_scope.cancel()
         await pair.served.until_waiting(0)
+
+
+async def test_a_pool_that_does_not_run_reaches_nobody() -> None:
+    async with running_pair() as pair:
+        stopped = RPCPool(RealNetwork())
+        with pytest.raises(Unreachable, match="not running"):
+            await stopped.call(pair.address, "echo", b"", timeout_s=TIMEOUT_S)
