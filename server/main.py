@@ -22,8 +22,10 @@ from base.version import VERSION
 from rpc.pool import RPCPool
 from server.config import ServerConfig
 from server.joining import Pins
+from server.raft.node import RaftSettings
+from server.raft.opening import RAFT_FOLDER, open_raft
+from server.raft.timings import Timings
 from server.server import Server, self_peer
-from server.storage import RAFT_FOLDER, open_raft
 from structs.cluster import Member
 
 MEMORY_FOLDER = "/dev/shm"  # noqa: S108  a fresh folder of ours is made in it
@@ -62,9 +64,10 @@ class ServerProcess:
         chance = Chance.from_system()
         mine = server_config(config, node_id=self.node_id, data_dir=str(self._folder))
         opened = open_raft(
-            mine,
+            data_folder=self._folder,
             disk=disk,
-            peer=self_peer(mine),
+            self_peer=self_peer(mine),
+            settings=raft_settings(mine),
             pool=pool,
             rng=chance.generator("raft"),
         )
@@ -195,6 +198,16 @@ def server_config(config: RuntimeConfig, *, node_id: str, data_dir: str) -> Serv
         rpc_connections_per_client_max=limits.rpc_connections_per_client_max,
         rpc_handshake_timeout_s=limits.rpc_handshake_timeout_s,
         meta=config.node_meta,
+    )
+
+
+def raft_settings(config: ServerConfig) -> RaftSettings:
+    """Return what consensus needs of a server's configuration."""
+    return RaftSettings(
+        datacenter=config.datacenter,
+        timings=Timings().multiplied(config.raft_multiplier),
+        snapshot_threshold_count=config.raft_snapshot_threshold,
+        trailing_count=config.raft_trailing_logs,
     )
 
 

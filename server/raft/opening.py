@@ -27,6 +27,10 @@ from server.raft.snapshots import SnapshotStore
 from server.raft.snapshotting import Snapshotting, prepare_state
 from structs.cluster import Peer
 
+RAFT_FOLDER = "raft"
+SNAPSHOTS_FOLDER = "snapshots"
+STATE_FOLDER = "state"
+
 _log = get_logger("raft")
 
 
@@ -52,14 +56,14 @@ def open_raft(
 
     Raises DataDamaged (says which file, where, and what to do), ConfigInvalid (peers.json), DiskFailed.
     """
-    folder = data_folder / "raft"
+    folder = data_folder / RAFT_FOLDER
     journal = Journal.open(disk, folder)
-    snapshots = SnapshotStore(disk, folder / "snapshots")
+    snapshots = SnapshotStore(disk, folder / SNAPSHOTS_FOLDER)
     newest = snapshots.newest_intact(journal.first_index)
     recovery = recover(disk, folder, log_last_index=journal.last_index)
     for line in [*journal.repairs, *snapshots.repairs, *recovery.notes]:
         _log.warn("found at start", note=line)
-    state_folder = data_folder / "state"
+    state_folder = data_folder / STATE_FOLDER
     machine = Machine(prepare_state(disk, snapshots, newest, state_folder), WatchRegistry())
     snapshotting = Snapshotting(
         snapshots=snapshots, newest=newest, state_folder=state_folder, machine=machine, pool=pool

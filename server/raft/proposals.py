@@ -107,9 +107,7 @@ class Proposals:
         for proposal in [p for p in self._pending if p.deadline_s <= now_s]:
             self.unknown_total += 1
             self._close(proposal)
-            proposal.settle(
-                None, OutcomeUnknown("timed out while committing: the write may or may not have happened")
-            )
+            proposal.settle(None, OutcomeUnknown("timed out while committing: the write may or may not have happened"))
 
     def abandon_all(self, text: str) -> None:
         """The server stops: every outcome is unknown."""
