@@ -1,0 +1,110 @@
+"""Servers and agents that start, leave, come back, move and are told to stop: processes, signals, exit codes."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.integration.cluster import Cluster, Node
+
+LEAVES = ("-hcl", "leave_on_terminate = true")
+PATIENCE_S = 20.0
+
+
+async def configuration_of(node: Node) -> dict[str, str]:
+    """Raft configuration as the leader has it: name -> address."""
+    reply = await node.request("GET", "/v1/operator/raft/configuration")
+    return {row["Node"]: row["Address"] for row in reply.json()["Servers"]} if reply.status == 200 else {}
+
+
+async def wait_configuration(node: Node, wanted: dict[str, str]) -> None:
+    seen: dict[str, str] = {}
+    with trio.move_on_after(PATIENCE_S):
+        while seen != wanted:
+            seen = await configuration_of(node)
+            await trio.sleep(0.05)
+    assert seen == wanted
+
+
+async def statuses_of(node: Node) -> dict[str, Any]:
+    reply = await node.request("GET", "/v1/agent/members")
+    return {row["Name"]: row["Status"] for row in reply.json()}
+
+
+async def test_a_leader_that_leaves_hands_over_and_is_taken_out_and_comes_back(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, options=("-log-level", "info", *LEAVES)) as cluster:
+        everybody = {server.name: server.rpc_address for server in cluster.servers}
+        leader = await cluster.leader()
+        other = next(server for server in cluster.servers if server is not leader)
+        assert (await other.request("PUT", "/v1/kv/before", b"1")).status == 200
+        assert await leader.stop() == 0
+        rest = {name: address for name, address in everybody.items() if name != leader.name}
+        await wait_configuration(other, rest)
+        assert (await other.request("PUT", "/v1/kv/without", b"1")).status == 200
+        leader.start()
+        await wait_configuration(other, everybody)
+        await cluster.wait_ready()
+        assert (await leader.request("GET", "/v1/kv/without")).status == 200
+
+
+async def test_a_server_that_moved_is_found_at_its_new_address(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, agents=0) as cluster:
+        leader = await cluster.leader()
+        mover = next(server for server in cluster.servers if server is not leader)
+        mover.kill()
+        moved = Node(program="mesh-server", name=mover.name, folder=mover.folder, options=mover.options)
+        try:
+            moved.start()
+            await wait_configuration(
+                leader,
+                {server.name: (moved if server is mover else server).rpc_address for server in cluster.servers},
+            )
+        finally:
+            moved.close()
+
+
+async def test_an_agent_that_is_interrupted_leaves_and_the_servers_know(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, servers=1) as cluster:
+        server, agent = cluster.servers[0], cluster.agents[0]
+        assert (await statuses_of(server))[agent.name] == 1
+        assert await agent.stop(signal.SIGINT) == 0
+        assert (await statuses_of(server))[agent.name] in (2, 3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_that_is_told_to_stop_does_not_leave(tmp_path: Path, number: signal.Signals) -> None:
+    async with Cluster(tmp_path, servers=1, agents=0) as cluster:
+        server = cluster.servers[0]
+        assert (await server.request("PUT", "/v1/kv/kept", b"1")).status == 200
+        assert await server.stop(number) == 1, "as specified: it did not leave"
+        server.start()
+        await cluster.wait_ready()
+        assert (await server.request("GET", "/v1/kv/kept?consistent")).status == 200
+
+
+async def test_hup_reads_the_configuration_again(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, servers=1, agents=0) as cluster:
+        server = cluster.servers[0]
+        server.send_signal(signal.SIGHUP)
+        await server.wait_log("configuration reloaded")
+        assert (await server.request("PUT", "/v1/kv/after", b"1")).status == 200
+
+
+async def test_development_mode_needs_nothing_and_keeps_nothing(tmp_path: Path) -> None:
+    server = Node(program="mesh-server", name="dev", folder=tmp_path / "dev", options=["-dev"])
+    command = server.command()
+    position = command.index("-data-dir")
+    del command[position : position + 2]
+    server.command = lambda: command  # type: ignore[method-assign]
+    try:
+        server.start()
+        await server.wait_answering()
+        with trio.fail_after(PATIENCE_S):
+            while (await server.request("PUT", "/v1/kv/a", b"1")).status != 200:
+                await trio.sleep(0.05)
+        await server.stop()
+        assert not server.data_dir.exists()
+    finally:
+        server.close()
