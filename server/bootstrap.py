@@ -5,6 +5,8 @@ whom it sees. Its *view* is the sorted list of the N servers it would begin with
 or those with the lowest N ids where it sees more. A server stands in a view as one line "id address name", since
 the first entries of the log, which name all three, must be the same on every server to the last byte.
 
+Who sees somebody's pin that names it takes that for its view, so that a promise is not left alone by latecomers.
+
 1. When every member of my view announces the same view, I *pin* it: a promise, written to disk before it is
    announced, never to begin with another set.
 2. When every member of my pin announces the same pin, I bootstrap with it. All members write the same entries.
@@ -96,6 +98,10 @@ class Bootstrap:
             return self._pin
         if self.bootstrapped or self._expect < 1 or self.joins:
             return []
+        promised = [seen.view for seen in self._seen.values() if seen.pinned and self._line in seen.view]
+        if promised:
+            # Somebody has promised to begin with us: whoever else turns up meanwhile must not keep that from ending.
+            return min(sorted(view) for view in promised)
         candidates = [self._line]
         for seen in self._seen.values():
             if seen.expect == self._expect:

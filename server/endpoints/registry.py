@@ -61,8 +61,8 @@ class Caller(Protocol):
         ...
 
     @property
-    def tls(self) -> bool:
-        """Whether the connection is encrypted."""
+    def may_act_as_server(self) -> bool:
+        """Whether it has proved to be a server, or nobody has to."""
         ...
 
 

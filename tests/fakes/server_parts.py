@@ -86,7 +86,7 @@ class ServerParts:
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             services=self.services, reads=self.reads, forwarding=self.forwarding,
-            caller_is_server=lambda caller: bool(caller.may_act_as_server),  # type: ignore[attr-defined]
+            caller_is_server=lambda caller: bool(caller.may_act_as_server),
         )  # fmt: skip
         self.delegate = LocalDelegate(self.dispatcher)
         self.pool.handlers[self.peer.address] = self.dispatcher.handle

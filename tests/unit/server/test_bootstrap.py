@@ -1,10 +1,9 @@
 """The first configuration: agreed exactly once, whatever arrives in which order, and across restarts."""
 
+import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from server.bootstrap import Begin, Bootstrap, Complaint, Pin, Seen, Unpin, id_of, line_of, peer_of
 from structs.cluster import Peer
@@ -166,41 +165,49 @@ def test_a_server_that_fell_silent_is_no_candidate() -> None:
     assert not server.decision.view
 
 
-@pytest.mark.parametrize("expect", [3, 5])
-@given(data=st.data())
+def test_a_latecomer_with_a_lower_id_does_not_keep_a_promise_from_being_completed() -> None:
+    servers = [Server(number, 3) for number in (1, 2, 3)]
+    for _ in range(2):
+        for server in servers:
+            for other in servers:
+                server.decision.saw(other.says())
+    servers[0].act()
+    assert servers[0].pin
+    exchange([*servers, Server(0, 3)])
+    assert [server.configuration for server in servers] == [servers[0].pin] * 3
+
+
+STEPS = ["hear"] * 8 + ["old"] * 3 + ["act"] * 6 + ["restart", "lose"]
+
+
+@pytest.mark.parametrize(("expect", "count"), [(3, 3), (3, 4), (3, 5), (5, 5), (5, 7)])
 def test_whatever_is_heard_when_and_whoever_restarts_there_is_never_a_second_configuration(
-    expect: int, data: st.DataObject
+    expect: int, count: int
 ) -> None:
-    servers = [Server(number, expect) for number in range(1, expect + 3)]
-    count = len(servers)
-    steps = data.draw(
-        st.lists(
-            st.tuples(
-                st.sampled_from(["hear", "hear", "hear", "hear", "act", "act", "delayed", "restart", "lose"]),
-                st.integers(0, count - 1),
-                st.integers(0, count - 1),
-            ),
-            max_size=120,
-        )
-    )
-    delayed: dict[tuple[int, int], Seen] = {}
-    for step, one, other in steps:
-        server = servers[one]
-        match step:
-            case "hear":
-                delayed[one, other] = said = servers[other].says()
-                server.decision.saw(said)
-            case "delayed":  # an old hello that took its time
-                if (one, other) in delayed:
-                    server.decision.saw(delayed[one, other])
-            case "act":
-                server.act()
-            case "restart":
-                server.restart()
-            case "lose":
-                server.decision.lost(peer(servers[other].number).server_id)
+    for seed in range(150):
+        rng = random.Random(seed)
+        servers = [Server(number, expect) for number in range(1, count + 1)]
+        said: dict[tuple[int, int], list[Seen]] = {}
+        for _ in range(rng.randrange(200)):
+            one, other = rng.randrange(count), rng.randrange(count)
+            server = servers[one]
+            match rng.choice(STEPS):
+                case "hear":
+                    news = servers[other].says()
+                    said.setdefault((one, other), []).append(news)
+                    server.decision.saw(news)
+                case "old" if (one, other) in said:  # a hello that took its time
+                    server.decision.saw(rng.choice(said[one, other][-5:]))
+                case "act":
+                    server.act()
+                case "restart":
+                    server.restart()
+                case "lose":
+                    server.decision.lost(peer(servers[other].number).server_id)
+            assert len({tuple(s.configuration) for s in servers if s.configuration}) <= 1, seed
+        pins = {tuple(s.pin) for s in servers if s.pin}
+        exchange(servers, rounds=8)
         configurations = {tuple(s.configuration) for s in servers if s.configuration}
-        assert len(configurations) <= 1
-    exchange(servers, rounds=8)
-    configurations = {tuple(s.configuration) for s in servers if s.configuration}
-    assert len(configurations) == 1, "once everybody hears everybody there is a cluster"
+        assert len(configurations) <= 1, seed
+        # Old news can make two servers promise different things; then nobody begins, and the log says why.
+        assert configurations or len(pins) > 1, f"seed {seed}: once everybody hears everybody there is a cluster"
