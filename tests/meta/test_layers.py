@@ -33,7 +33,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "pysyncobj": ("server.raft",),
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
-    "hcl2": ("base.hcl",),
+    "lark": ("base.hcl_grammar",),
     "rich": ("mesh",),
     "pickle": (),
     "marshal": (),

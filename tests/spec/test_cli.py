@@ -424,7 +424,7 @@ def test_reading_a_key_loads_nothing_that_is_slow() -> None:
         "[COMMANDS[path].handler() for path in ('kv get', 'members')]; print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    slow = {"httpx", "rich", "trio", "asyncio", "cryptography", "lmdb", "agent", "server", "rpc"}
+    slow = {"httpx", "lark", "rich", "trio", "asyncio", "cryptography", "lmdb", "agent", "server", "rpc"}
     assert not slow & set(loaded.stdout.split())
 
 

@@ -1,5 +1,8 @@
 """HCL as configuration files and policies really write it."""
 
+import subprocess
+import sys
+
 import pytest
 
 from base import hcl
@@ -60,6 +63,26 @@ def test_heredocs_keep_lines_and_strip_indentation_when_asked() -> None:
     assert hcl.parse("a = <<-EOF\n    x\n      y\n    EOF\n") == {"a": "x\n  y\n"}
 
 
+def test_keys_may_be_words_that_are_values_elsewhere() -> None:
+    assert hcl.parse("true = 1\nnullable = false\nnull { }") == {"true": 1, "nullable": False, "null": {}}
+
+
+def test_a_heredoc_ends_only_at_a_line_of_its_own() -> None:
+    text = "a = [<<EOF\n EOFX\nX EOF\n EOF\n, <<E\nE\n]\nb = <<EOF\n\nEOF"
+    assert hcl.parse(text) == {"a": [" EOFX\nX EOF\n", ""], "b": "\n"}
+
+
+def test_line_ends_stand_where_nothing_is_left_open() -> None:
+    text = "\r\na =\n\n1,\nb = [\n\n1\n,\n2\n,\n]\n// c\nc {\n\n} d = {}"
+    assert hcl.parse(text) == {"a": 1, "b": [1, 2], "c": {}, "d": {}}
+
+
+def test_who_has_no_hcl_to_read_does_not_load_the_parser() -> None:
+    program = "import sys; import agent.config.load, server.main; print('lark' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "False\n"
+
+
 @pytest.mark.parametrize(
     ("text", "place", "word"),
     [
@@ -76,6 +99,18 @@ def test_heredocs_keep_lines_and_strip_indentation_when_asked() -> None:
         ('a "b" = 1', "line 1", "block"),
         ('a "x" { }\na "x" { }', "line 2", "twice"),
         ("a = 1x", "line 1", "unexpected"),
+        ("a\nb = 1", "line 1, column 2", "expected '=' or '{' after the key 'a'"),
+        ('a "b"\n{ }', "line 1, column 6", "after the key 'b'"),
+        ("x = 1\na b = 1", "line 2, column 5", "a block after the label 'b'"),
+        ("a = ]", "line 1, column 5", "expected a value, found ']'"),
+        ("a = 1 ]", "line 1, column 7", "expected a key, found ']'"),
+        ("a = [1 2]", "line 1, column 8", "expected ',' or ']', found '2'"),
+        ("a = [1,,]", "line 1, column 8", "expected a value, found ','"),
+        ("a = [b]", "line 1, column 6", "quotes"),
+        ("a = 1\na = 2\nb = ~", "line 2, column 1", "twice"),
+        (r'"\q" = 1', "line 1, column 1", "escape"),
+        ("a = " + "9" * 5000, "line 1, column 5", "too many digits"),
+        ("a = 1\n<<EOF\n" + "x\n" * 1000 + "EOF\n", "line 2, column 1", "expected a key, found '<<EOF\\n'"),
     ],
 )
 def test_mistakes_are_refused_with_their_place(text: str, place: str, word: str) -> None:
