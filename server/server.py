@@ -16,7 +16,7 @@ import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401  # each registers its methods
 from base.chance import Chance
-from base.errors import ConfigInvalid, MeshError
+from base.errors import ConfigInvalid, MeshError, Refused
 from base.log import get_logger
 from base.network import Network, Stream
 from fsm.machine import Machine
@@ -38,10 +38,11 @@ from server.local import LocalDelegate
 from server.reads import Reads
 from server.roster import Roster
 from server.services import Services
-from structs.cluster import Empty, Member, Peer, RemovePeerRequest
+from structs.cluster import Member, Peer, RemovePeerRequest
 
 LEAVE_TRANSFER_S = 5.0
 LEAVE_REMOVED_S = 5.0
+LEAVE_RETRY_S = 0.1
 
 _log = get_logger("server")
 
@@ -175,8 +176,17 @@ class Server:
 
     async def _get_removed(self) -> None:
         request = RemovePeerRequest(server_id=self._peer.server_id)
-        reply: Any = await self.dispatcher.call("Operator.RaftRemovePeer", request)
-        assert isinstance(reply, Empty)
+        while True:
+            try:
+                await self.dispatcher.call("Operator.RaftRemovePeer", request)
+            except Refused as error:
+                # A leader of a moment ago may not change the group yet; another change may be under way.
+                _log.debug("not removed yet", reason=str(error))
+                if all(peer.server_id != self._peer.server_id for peer in self.raft.configuration()):
+                    return
+                await trio.sleep(LEAVE_RETRY_S)
+            else:
+                return
 
     async def _bounded(self, what: str, timeout_s: float, step: Callable[[], Awaitable[None]]) -> None:
         try:

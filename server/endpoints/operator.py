@@ -55,6 +55,7 @@ async def raft_remove_peer(call: Call, request: RemovePeerRequest) -> Empty:
     if bool(request.server_id) == bool(request.address):
         raise InvalidRequest("exactly one of server id and address names the peer to remove")
     raft = call.services.raft
+    await raft.confirm_leadership(timeout_s=call.services.config.rpc_hold_timeout_s)
     for peer in raft.configuration():
         if peer.server_id == request.server_id or (request.address and peer.address == request.address):
             await raft.remove_peer(peer.server_id)
@@ -67,6 +68,7 @@ async def raft_remove_peer(call: Call, request: RemovePeerRequest) -> Empty:
 @method("Operator.RaftAddPeer", request=AddPeerRequest, reply=Empty, access=OPERATOR_WRITE, kind=Kind.WRITE)
 async def raft_add_peer(call: Call, request: AddPeerRequest) -> Empty:
     """Add one server to the configuration, or give a known one its new address."""
+    await call.services.raft.confirm_leadership(timeout_s=call.services.config.rpc_hold_timeout_s)
     await call.services.raft.add_peer(request.peer)
     return Empty()
 
