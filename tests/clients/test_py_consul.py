@@ -165,7 +165,7 @@ def test_a_snapshot_is_saved_and_restored(client: Any) -> None:
 
 
 def test_a_bad_request_is_told_from_a_failure(client: Any) -> None:
-    with pytest.raises(consul.base.BadRequest):
+    with pytest.raises(consul.exceptions.BadRequest):
         client.kv.get("app/a", index=1, wait="nonsense")
     with pytest.raises(consul.exceptions.ClientError, match="413"):
         client.kv.put("app/a", b"x" * (512 * 1024 + 1))
