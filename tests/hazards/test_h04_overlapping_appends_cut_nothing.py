@@ -64,6 +64,17 @@ def test_an_unverified_tail_is_neither_cut_nor_acknowledged_nor_committed() -> N
     assert replies[-1][5:] == [verified[1] + 1, False, True]
 
 
+def test_what_an_earlier_leader_verified_says_nothing_about_the_next() -> None:
+    group, first_index, term = follower_with_entries(Guards())
+    core, previous = group["b"], group.members["b"].journal.entries[first_index - 2]
+    assert core.commit_index < core.last_index
+    group.log.clear()
+    group.deliver("c", "b", append(term=term + 1, prev=previous[1:], entries=[]))
+    group.round("b")
+    replies = [sent for sender, receiver, sent in group.log if (sender, receiver) == ("b", "c")]
+    assert replies[-1][5:] == [previous[1] + 1, False, True]
+
+
 def test_a_conflicting_tail_is_cut_from_the_conflict_on() -> None:
     group = Group()
     group.elect("a")

@@ -1,8 +1,15 @@
 """H8: a cut-off leader believes in itself for a while; leases and confirmation rounds keep its reads honest."""
 
+import pytest
+
 from server.raft import envelope as wire
+from server.raft.core import Core
 from server.raft.timings import Guards, Timings
 from tests.fakes.group import Group
+from tests.sim.__main__ import LEASES
+from tests.sim.checks import Violation
+from tests.sim.process import SimSettings
+from tests.sim.simulation import Simulation
 
 
 def leader_cut_off_until_the_next_is_elected(guards: Guards) -> Group:
@@ -28,6 +35,33 @@ def test_without_the_guard_two_leaders_answer_reads() -> None:
     group = leader_cut_off_until_the_next_is_elected(Guards(h8_lease=False))
     assert group["a"].is_leader
     assert sum(group[each].lease_valid(group.now_s) for each in "abc") == 2
+
+
+def convicted(settings: SimSettings) -> bool:
+    """Does some seed elect a leader beside another's lease, or read what is stale?"""
+    for seed in range(7010, 7060):
+        try:
+            Simulation(seed, settings=settings, **LEASES).run()
+        except Violation:
+            return True
+    return False
+
+
+def test_without_the_leaders_half_of_the_promise_reads_are_stale() -> None:
+    assert convicted(SimSettings(guards=Guards(h8_lease=False)))
+
+
+def test_without_the_voters_half_of_the_promise_leases_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Core, "_leader_is_live", lambda core: False)
+    assert convicted(SimSettings())
+
+
+def test_without_giving_the_lease_up_before_a_transfer_leases_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(core: Core, now: float) -> bool:
+        return core.is_leader and core.ready and now < core._confirmations.lease_until_s(now)
+
+    monkeypatch.setattr(Core, "lease_valid", kept)
+    assert convicted(SimSettings())
 
 
 def test_a_cut_off_leader_is_never_confirmed_and_steps_down() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     duration_s: float = 18.0
     membership: bool = False
+    leases: bool = False
+    """Faults, writes and reads chosen so that a leader is often replaced while it may still hold its lease."""
     off: tuple[str, ...] = ()
     threshold: int = 25
     trailing: int = 8
@@ -30,6 +33,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         words = [f"python -m tests.sim --start {seed} --seeds 1 --nodes {self.nodes} --duration {self.duration_s:g}"]
         words += [f"--threshold {self.threshold} --trailing {self.trailing}"]
         words += ["--membership"] if self.membership else []
+        words += ["--leases"] if self.leases else []
         words += [f"--off {','.join(self.off)}"] if self.off else []
         return " ".join(words)
 
@@ -48,6 +52,14 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+LEASES: dict[str, Any] = {
+    "faults": ("bridge", "bridge", "transfer", "one way", "isolate"),
+    "writes_rate": 2.5,
+    "reads_rate": 60.0,
+    "fault_interval_s": 1.5,
+}
+
+
 def run_seed(arguments: Arguments, seed: int) -> tuple[int, Counter[str], str | None]:
     """Run one seed; returns the counts and what was violated, if anything."""
     simulation = Simulation(
@@ -56,6 +68,7 @@ def run_seed(arguments: Arguments, seed: int) -> tuple[int, Counter[str], str | 
         duration_s=arguments.duration_s,
         membership=arguments.membership,
         settings=arguments.settings(),
+        **(LEASES if arguments.leases else {}),
     )
     try:
         return seed, simulation.run(), None
@@ -80,12 +93,14 @@ def main() -> int:
     parser.add_argument("--threshold", type=int, default=25)
     parser.add_argument("--trailing", type=int, default=8)
     parser.add_argument("--membership", action="store_true")
+    parser.add_argument("--leases", action="store_true")
     parser.add_argument("--off", default="")
     given = parser.parse_args()
     arguments = Arguments(
         nodes=given.nodes,
         duration_s=given.duration,
         membership=given.membership,
+        leases=given.leases,
         off=tuple(filter(None, given.off.split(","))),
         threshold=given.threshold,
         trailing=given.trailing,

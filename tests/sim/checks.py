@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from server.raft.core import Core
+from server.raft.starting import first_configuration
 
 
 class Violation(Exception):
@@ -93,6 +94,15 @@ class Checker:
                         raise Violation(
                             f"log matching: {first_id} and {second_id} differ before a common entry at {index}"
                         )
+
+    def configuration(self, server_id: str, core: Core, log: Any) -> None:
+        """The configuration in force is what snapshot and log amount to."""
+        computed = first_configuration(log, core.snapshot, None).latest
+        known = [peer for _, peer in sorted(computed.peers.items())]
+        if core.configuration() != known or core.configuration_index != computed.index:
+            raise Violation(
+                f"{server_id} takes the configuration of {core.configuration_index}, its log {computed.index}"
+            )
 
     # --- clients
 

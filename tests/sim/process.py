@@ -99,11 +99,13 @@ class SimServer(Port):
         checker: Checker,
         settings: SimSettings,
         on_crash: Callable[["SimServer"], None],
+        on_leader: Callable[["SimServer"], None],
     ) -> None:
         self._world = world
         self._checker = checker
         self._settings = settings
         self._on_crash = on_crash
+        self._on_leader = on_leader
         self.peer = peer
         self.server_id = peer.server_id
         self.clock = SimClock(world)
@@ -351,6 +353,7 @@ class SimServer(Port):
         if outbox.became is RoleChange.LEADER:
             checker.leader(self.server_id, core, self.journal)
             checker.counts["elections"] += 1
+            self._on_leader(self)
         checker.progress(self.server_id, core)
         if self._reads:
             self._answer_reads(core)

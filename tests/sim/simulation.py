@@ -16,6 +16,7 @@ ALL_FAULTS = (
     "crash all",
     "power",
     "partition",
+    "bridge",
     "one way",
     "flap",
     "pause",
@@ -39,6 +40,7 @@ class Simulation:
         faults: tuple[str, ...] = ALL_FAULTS,
         membership: bool = False,
         writes_rate: float = 25.0,
+        reads_rate: float = 20.0,
         fault_interval_s: float = 1.0,
     ) -> None:
         self.rng = random.Random(f"raft simulation {seed}")
@@ -49,6 +51,7 @@ class Simulation:
         self._duration_s = duration_s
         self._membership = membership
         self._writes_rate = writes_rate
+        self._reads_rate = reads_rate
         self._fault_interval_s = fault_interval_s
         spare_count = 2 if membership else 0
         self.peers = [
@@ -56,7 +59,9 @@ class Simulation:
             for number in range(servers_count + spare_count)
         ]
         self.servers = {
-            peer.server_id: SimServer(self.world, peer, self.checker, self._settings, self._restart_later)
+            peer.server_id: SimServer(
+                self.world, peer, self.checker, self._settings, self._restart_later, self._check_leases
+            )
             for peer in self.peers
         }
         ports: dict[str, Port] = dict(self.servers)
@@ -90,6 +95,12 @@ class Simulation:
         """Those that believe that they lead."""
         return [server for server in self.servers.values() if server.core is not None and server.core.is_leader]
 
+    def _check_leases(self, elected: SimServer) -> None:
+        """Nobody is elected while another leader may still answer reads alone."""
+        for server in self.servers.values():
+            if server is not elected and server.core is not None and server.core.lease_valid(server.clock.now_s()):
+                raise Violation(f"{elected.server_id} is elected while {server.server_id} holds its lease")
+
     # --- what keeps happening
 
     def _dial(self) -> None:
@@ -111,9 +122,12 @@ class Simulation:
     def _read(self) -> None:
         for server in self.servers.values():
             server.read(self.rng.choice(("default", "default", "consistent")))
-        self.world.after(self.rng.expovariate(20.0), self._read)
+        self.world.after(self.rng.expovariate(self._reads_rate), self._read)
 
     def _look(self) -> None:
+        for server in self.servers.values():
+            if server.core is not None and server.journal is not None:
+                self.checker.configuration(server.server_id, server.core, server.journal)
         self.checker.log_matching(
             (server.server_id, server.journal) for server in self.servers.values() if server.journal is not None
         )
@@ -179,6 +193,26 @@ class Simulation:
         self.network.cut(self._sides())
         self.world.after(self.rng.uniform(0.3, 4.0), self.network.heal)
 
+    def _fault_bridge(self, server: SimServer) -> None:
+        """One server loses some of the others, who still reach each other: who is heard differs from who could be."""
+        others = [other for other in self.servers if other != server.server_id]
+        lost = self.rng.sample(others, self.rng.randrange(1, len(others))) if len(others) > 1 else others
+        self.network.cut({Network.pair(server.server_id, other) for other in lost})
+        self.world.after(self.rng.uniform(1.0, 3.0), self.network.heal)
+        self.world.after(self.rng.uniform(0.5, 1.3), lambda: self._second_blow(server, self.rng.choice(others)))
+
+    def _second_blow(self, server: SimServer, other: str) -> None:
+        """While somebody may be about to campaign: a voter forgets its promise, or a leader hears nobody any more."""
+        if self.rng.random() < 0.5 and self.servers[other].is_up:
+            self._blink(self.servers[other])
+        if self.rng.random() < 0.7:
+            self._stall_towards(server)
+
+    def _blink(self, server: SimServer) -> None:
+        """A process dies and is back at once: everything that it had only promised is forgotten."""
+        server.stop(power=False)
+        self.world.after(0.02, lambda: self._start(server))
+
     def _fault_one_way(self, server: SimServer) -> None:
         directions = {pair if self.rng.random() < 0.5 else pair[::-1] for pair in self._sides()}
         if self.rng.random() < 0.5:
@@ -208,6 +242,13 @@ class Simulation:
     def _fault_transfer(self, server: SimServer) -> None:
         for each in self.leaders():
             each.transfer()
+            if self.rng.random() < 0.5:
+                self.world.after(self.rng.uniform(0.0, 0.06), lambda each=each: self._stall_towards(each))  # type: ignore[misc]
+
+    def _stall_towards(self, server: SimServer) -> None:
+        """The others still hear this server, and it hears nobody."""
+        self.network.stall({(other, server.server_id) for other in self.servers if other != server.server_id})
+        self.world.after(self.rng.uniform(0.3, 2.0), self.network.heal)
 
     # --- the end
 
@@ -231,4 +272,6 @@ class Simulation:
             if not server.is_up:
                 raise Violation(f"after healing {server_id} is down")
             states[server_id] = [command for _, _, command in server.applier.state]
+            if server.core is None or server.core.configuration() != leading[0].core.configuration():
+                raise Violation(f"{server_id} and {leading[0].server_id} disagree about the configuration")
         self.checker.finish(states)

@@ -15,9 +15,10 @@ from tests.sim.simulation import Simulation
 
 SEEDS_PER_TEST = 10
 PLANS = {
-    "three servers": (Arguments(), 12),
+    "three servers": (Arguments(), 9),
     "five servers": (Arguments(nodes=5), 3),
     "changing members": (Arguments(membership=True), 3),
+    "leases": (Arguments(leases=True), 3),
     "tiny snapshots": (Arguments(threshold=5, trailing=0), 2),
 }
 """Name -> what to run, and how many tests of ten seeds."""
