@@ -36,8 +36,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 
     def complaint(self) -> str | None:
         """Why these times cannot work together, or None."""
-        if not 0 < self.heartbeat_s * 3 <= self.election_min_s < self.election_max_s:
-            return f"a heartbeat must fit three times into the election timeout: {self}"
+        if not 0 < self.heartbeat_s * 3 < self.election_min_s < self.election_max_s:
+            return f"more than three heartbeats must fit into the election timeout: {self}"
         return None
 
     def multiplied(self, factor: float) -> "Timings":
