@@ -166,12 +166,12 @@ async def measure_sizes(bench: Bench) -> None:
             bench.results.add(
                 f"rss anonymous {name} mib", max(memory_mib(server.pid, "RssAnon") for server in cluster.servers)
             )
-            await _time_snapshot(bench, leader, name)
             await cluster.stop()
             for server in cluster.servers:
                 server.start()
             took_s, _address = await first_write([server.http_address for server in cluster.servers])
             bench.results.add(f"restart {name} s", took_s)
+            await _time_snapshot(bench, await cluster.wait_ready(RESTART_TIMEOUT_S), name)
         finally:
             cluster.close()
 
