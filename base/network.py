@@ -5,8 +5,8 @@ non-blocking sockets under trio's readiness calls: `trio.SocketStream` pays two 
 more than the rest of a small request costs.
 
 Rules of every `Stream`: one task receives and one task sends at a time. What `send_nowait` did not take must be the
-next thing that is sent, in pieces of 16 KiB or more (TLS has already sealed as much of it). All failures of the peer or of the wire are Unreachable;
-whoever knows what was in flight decides whether that is still definite.
+next thing that is sent, in pieces of 16 KiB or more (TLS has already sealed as much of it). All failures of the peer
+or of the wire are Unreachable; whoever knows what was in flight decides whether that is still definite.
 """
 
 import errno

@@ -129,5 +129,5 @@ async def until(condition: object) -> None:
     """Wait until `condition()` holds."""
     assert callable(condition)
     with trio.fail_after(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  # what is waited for is inside the product
+        while not condition():  # what is waited for is inside the product
             await trio.sleep(0.002)
