@@ -33,6 +33,7 @@ from structs.cluster import HelloReply, HelloRequest, Member, MemberStatus
 
 HELLO_S = 1.0
 HELLO_FAST_S = 0.1
+HELLOS_FAST_COUNT = 50
 HELLO_TIMEOUT_S = 2.0
 LEAVE_TIMEOUT_S = 3.0
 LEAVE_ATTEMPTS_MAX = 10
@@ -229,6 +230,7 @@ class ClientLink:
         self._leaving = False
         self._joined = False
         self._hellos_failed_count = 0
+        self._hellos_count = 0
 
     # Membership
 
@@ -260,7 +262,10 @@ class ClientLink:
             task_status.started()
             while True:
                 reached = await self._greet()
-                await trio.sleep(HELLO_S if reached else HELLO_FAST_S)
+                # While a cluster is forming, what one server knows of the others is out of date in a moment; a
+                # formed one that lost its leader must not be pressed by all of its agents.
+                settled = reached and (self.servers.leader or self._hellos_count > HELLOS_FAST_COUNT)
+                await trio.sleep(HELLO_S if settled else HELLO_FAST_S)
 
     async def leave(self) -> None:
         """Tell a server that this agent leaves; gives up after LEAVE_TIMEOUT_S."""
@@ -296,6 +301,7 @@ class ClientLink:
             self._joined = True
             _log.info("joined", server=reply.me.member.name, address=address)
         self._hellos_failed_count = 0
+        self._hellos_count += 1
         self._members = reply.members
         self.servers.update(_server_addresses(reply), reply.leader.address if reply.leader else "", trio.current_time())
         return True
