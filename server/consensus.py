@@ -18,11 +18,23 @@ class ChunkSink(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """A write on its way."""
+
+    async def wait(self) -> object:
+        """Return the handler's result; raises what `propose` raises. Awaited by one task at most."""
+        ...
+
+
 class Consensus(Protocol):
     """See the module's docstring. All seconds are relative."""
 
     async def propose(self, command: bytes, *, timeout_s: float) -> object:
         """Return the handler's result once a majority has `command` durably and it is applied here."""
+        ...
+
+    def submit(self, command: bytes, *, timeout_s: float) -> Pending:
+        """Take up a write and return at once; several of one task are applied in their order, as far as they are."""
         ...
 
     def lease_valid(self) -> bool:

@@ -4,6 +4,7 @@ Source: servers specification, section 8; HTTP API, section 12.
 """
 
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, cast
@@ -16,6 +17,7 @@ from base.chance import uuid_from_system
 from base.errors import MeshError, Refused
 from fsm import archive
 from fsm.commands.registry import RESTORE_ABORT, Refusal, encode_command
+from server.consensus import Pending
 from server.endpoints.registry import ByteStream, Call, stream_method
 from server.streams import pass_to_leader
 from structs.archive import ArchiveMeta, RestoreAbort
@@ -29,6 +31,9 @@ from structs.snapshot import (
     SnapshotSaveRequest,
 )
 
+RESTORE_COMMANDS_IN_FLIGHT = 8
+"""Chunks under way at one time: the leader applies one while the next are written and sent. They are applied in order,
+and the last command, the commit, refuses if one of them is missing."""
 RESTORE_TIMEOUT_S = 60.0
 """One command of a restore: half a mebibyte that has to reach a majority's disks."""
 ABORT_TIMEOUT_S = 5.0
@@ -103,16 +108,25 @@ async def _apply(call: Call, opened: archive.Archive) -> None:
     restore_id = uuid_from_system()
     commands = opened.commands(restore_id)
     try:
+        pending: deque[Pending] = deque()
         while (command := await trio.to_thread.run_sync(_next, commands)) is not None:
-            result = await raft.propose(command, timeout_s=RESTORE_TIMEOUT_S)
-            if isinstance(result, Refusal):
-                raise Refused(result.text)
+            pending.append(raft.submit(command, timeout_s=RESTORE_TIMEOUT_S))
+            if len(pending) >= RESTORE_COMMANDS_IN_FLIGHT:
+                await _settled(pending.popleft())
+        while pending:
+            await _settled(pending.popleft())
     except MeshError:
         # Only tidying up: a later restore would clear the remains as well.
         with suppress(MeshError):
             abort = encode_command(RESTORE_ABORT, RestoreAbort(restore_id=restore_id))
             await raft.propose(abort, timeout_s=ABORT_TIMEOUT_S)
         raise
+
+
+async def _settled(pending: Pending) -> None:
+    result = await pending.wait()
+    if isinstance(result, Refusal):
+        raise Refused(result.text)
 
 
 def _next(commands: Iterator[bytes]) -> bytes | None:

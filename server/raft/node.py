@@ -162,6 +162,10 @@ class RaftNode:
 
     # --- writes
 
+    def submit(self, command: bytes, *, timeout_s: float) -> Proposal:
+        """Take up a write and return at once; `wait()` of what is returned is `propose`. Order is kept."""
+        return self._driver.propose(command, timeout_s)
+
     async def propose(self, command: bytes, *, timeout_s: float) -> object:
         """Return the handler's result once a majority has `command` durably and it is applied here."""
         return await self._driver.propose(command, timeout_s).wait()

@@ -23,6 +23,17 @@ class FakeStatistics:
     core: FakeCoreStatistics
 
 
+class FakePending:
+    """Proposes when it is awaited: commands that are awaited in order are applied in order."""
+
+    def __init__(self, node: "FakeRaftNode", command: bytes) -> None:
+        self._node = node
+        self._command = command
+
+    async def wait(self) -> object:
+        return await self._node.propose(self._command, timeout_s=1.0)
+
+
 class FakeRaftNode:
     """Leads as long as `leads` says so; what it proposes is applied at once."""
 
@@ -46,6 +57,9 @@ class FakeRaftNode:
         self.lease = self.leads
         self._changed.set()
         self._changed = trio.Event()
+
+    def submit(self, command: bytes, *, timeout_s: float) -> "FakePending":
+        return FakePending(self, command)
 
     async def propose(self, command: bytes, *, timeout_s: float) -> object:
         await trio.lowlevel.checkpoint()
