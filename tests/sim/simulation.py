@@ -96,9 +96,14 @@ class Simulation:
         return [server for server in self.servers.values() if server.core is not None and server.core.is_leader]
 
     def _check_leases(self, elected: SimServer) -> None:
-        """Nobody is elected while another leader may still answer reads alone."""
+        """Nobody is elected while the leader of an earlier term may still answer reads alone.
+
+        Late votes may still make somebody the leader of an *earlier* term; it can neither commit nor hold a lease.
+        """
+        assert elected.core is not None
         for server in self.servers.values():
-            if server is not elected and server.core is not None and server.core.lease_valid(server.clock.now_s()):
+            core = server.core
+            if core is not None and core.term < elected.core.term and core.lease_valid(server.clock.now_s()):
                 raise Violation(f"{elected.server_id} is elected while {server.server_id} holds its lease")
 
     # --- what keeps happening
@@ -214,7 +219,7 @@ class Simulation:
         self.world.after(0.02, lambda: self._start(server))
 
     def _fault_one_way(self, server: SimServer) -> None:
-        directions = {pair if self.rng.random() < 0.5 else pair[::-1] for pair in self._sides()}
+        directions = {pair if self.rng.random() < 0.5 else pair[::-1] for pair in sorted(self._sides())}
         if self.rng.random() < 0.5:
             directions = {(server.server_id, other) for other in self.servers if other != server.server_id}
         self.network.stall(directions)

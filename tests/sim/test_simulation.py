@@ -38,7 +38,12 @@ def test_no_promise_is_broken_and_the_group_converges(plan: str, first_seed: int
 
 
 def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
-    program = "from tests.sim.simulation import Simulation; print(sorted(Simulation(7, servers_count=5).run().items()))"
+    program = (
+        "from tests.sim.__main__ import Arguments, run_seed\n"
+        "for seed in range(4):\n"
+        "    for plan in (Arguments(nodes=5), Arguments(membership=True), Arguments(leases=True, nodes=5)):\n"
+        "        print(sorted(run_seed(plan, seed)[1].items()))"
+    )
     runs = {
         subprocess.run(
             [sys.executable, "-c", program],
