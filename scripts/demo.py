@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -213,22 +214,36 @@ async def demonstrate(arguments: argparse.Namespace, data: Path, console: Consol
     demo = Demo(cluster, console)
     code = 0
     try:
-        await demo.run()
-        demo.print_addresses(data)
-        if not arguments.once:
-            demo.say("staying up until Ctrl-C")
-            await trio.sleep_forever()
-        await cluster.stop()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_cancel_on_signal, nursery.cancel_scope)
+            await demo.run()
+            demo.print_addresses(data)
+            if not arguments.once:
+                demo.say("staying up until Ctrl-C")
+                await trio.sleep_forever()
+            nursery.cancel_scope.cancel()
+        if demo.held:
+            await cluster.stop()
+        else:
+            code = INTERRUPTED
     except* (DemoFailed, ProcessFailed, MeshError, AssertionError, trio.TooSlowError) as failures:
         console.print(cluster.story(), highlight=False, markup=False, soft_wrap=True)
         for failure in _leaves(failures):
             console.print(f"[bold red]did not hold:[/] {failure}", highlight=False)
         code = 1
-    except* KeyboardInterrupt:
-        code = 0 if demo.held else INTERRUPTED
     finally:
         cluster.close()
     return code
+
+
+async def _cancel_on_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Cancel `scope` at the first Ctrl-C or SIGTERM, so that processes and temporary data are cleared away."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _number in signals:
+            scope.cancel()
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -256,7 +271,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder for data and logs; by default a temporary one")
     arguments = parser.parse_args()
     with data_folder(arguments.data) as data:
-        return trio.run(demonstrate, arguments, data, Console(), restrict_keyboard_interrupt_to_checkpoints=True)
+        return trio.run(demonstrate, arguments, data, Console())
 
 
 if __name__ == "__main__":
