@@ -95,12 +95,14 @@ class Core(Receiver):
                 ready=self.ready,
                 configuration_index=self._configurations.latest.index,
                 commit_index=self._library.commit_index,
+                waiting=bool(self._pending_changes),
             )
         peers = self._configurations.latest.peers
         reason = membership.complaint(operation, peer, peers=peers, self_id=self._self_id)
         if reason is not None and (self._guards.h14_self_removal or operation != "rem"):
             raise Refused(reason)
-        self._append_membership(membership.encode_change(operation, peer), token)
+        # Not into the log yet: where it leaves a group of one, the coming tick would count it before it is durable.
+        self._pending_changes.append((membership.encode_change(operation, peer), token))
 
     def transfer_leadership(self, server_id: str | None, now: float) -> str:
         """Hand over to `server_id` (None: the most caught-up connected follower) and return who it will be.
@@ -143,16 +145,19 @@ class Core(Receiver):
         self._notice_leadership()
         if library.state == LEADER:
             self._lead()
-        elif self._pending:
-            for _, token in self._pending:
+        elif self._pending or self._pending_changes:
+            for _, token in (*self._pending, *self._pending_changes):
                 self._settling.discard(token)
             self._pending.clear()
+            self._pending_changes.clear()
         return self._take_outbox()
 
     def next_wake_s(self, now: float) -> float:
         """When the next tick is needed if nothing arrives, in monotonic seconds; not after `now` if at once."""
         library = self._library
-        if self._more_to_send or self._pending or library.commit_index > library.applied_index:
+        if self._more_to_send or self._pending or self._pending_changes:
+            return now
+        if library.commit_index > library.applied_index:
             return now
         if library.state == LEADER:
             if len(self._configurations.latest.peers) == 1 and library.commit_index < self._log.last_index:
@@ -172,6 +177,9 @@ class Core(Receiver):
         library, now = self._library, self._now
         if library.state == LEADER:
             return
+        if library.transfer_pending and library.term != self._transfer_term:
+            # The library keeps it when a vote request moves us on; our votes would then be asked for past a live lease.
+            library.forget_transfer()
         if not self._is_active():
             if library.election_deadline_s <= now:
                 library.set_election_deadline(now + self._timings.election_max_s)
@@ -216,6 +224,10 @@ class Core(Receiver):
                 log.add(command, index, term)
                 self._settling.expect(index, term, token)
             self._pending.clear()
+        if self._pending_changes:
+            for command, token in self._pending_changes:
+                self._append_membership(command, token)
+            self._pending_changes.clear()
         if self._override is not None and self.ready:
             self._log_override(self._override)
         last_index, commit_index = log.last_index, library.commit_index

@@ -150,11 +150,11 @@ def complaint(operation: Operation, peer: Peer, *, peers: dict[str, Peer], self_
     return None
 
 
-def require_changeable(*, ready: bool, configuration_index: int, commit_index: int) -> None:
+def require_changeable(*, ready: bool, configuration_index: int, commit_index: int, waiting: bool = False) -> None:
     """Raise Refused (definite) unless a change of the configuration is safe now; see the module's docstring."""
     if not ready:
         raise Refused("the leader has not committed an entry of its own term yet: try again")
-    if configuration_index > commit_index:
+    if waiting or configuration_index > commit_index:
         raise Refused("another change is in progress")
 
 

@@ -351,6 +351,10 @@ class Protocol(SyncObj):  # type: ignore[misc]
         """When patience with the present leader ends."""
         return self._SyncObj__raftElectionDeadline
 
+    def forget_transfer(self) -> None:
+        """A leadership that was being handed to us is over."""
+        self._SyncObj__transferInProgress = False
+
     @property
     def transfer_pending(self) -> bool:
         """Has the leader told us to campaign at once?"""

@@ -123,6 +123,7 @@ class Receiver(Replica):
     def _on_timeout_now(self, server_id: str, message: Message) -> None:
         library = self._library
         if message[SENDER_TERM] == library.term and server_id == library.leader_id and self._is_active():
+            self._transfer_term = library.term
             library.deliver(server_id, {"type": "timeout_now", "term": message[SENDER_TERM]})
 
     def _on_prevote_request(self, server_id: str, message: Message) -> None:

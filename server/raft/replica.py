@@ -85,6 +85,8 @@ class Replica:
         self._links: dict[str, int] = {}
         self._closed: set[str] = set()
         self._pending: list[tuple[bytes, Any]] = []
+        self._pending_changes: list[tuple[bytes, Any]] = []
+        self._transfer_term = 0
         self._entries_out: list[tuple[str, Message]] = []
         self._promises_out: list[tuple[str, Message]] = []
         self._fetch: FetchSnapshot | None = None

@@ -2,7 +2,7 @@
 
 from server.raft import envelope as wire
 from server.raft.timings import Guards
-from tests.fakes.group import Group
+from tests.fakes.group import Group, append
 
 
 def after_an_absence(guards: Guards) -> tuple[Group, int]:
@@ -47,6 +47,27 @@ def test_a_vote_request_of_a_leadership_transfer_is_granted_at_once() -> None:
     group.deliver("c", "b", [wire.VOTE_REQUEST, term + 1, 0.0, 0.0, wire.FLAG_TRANSFER, last[1], last[2]])
     group.round("b")
     assert group["b"].statistics().vote == "c"
+
+
+def test_a_hand_over_that_another_election_overtook_is_forgotten() -> None:
+    """The library keeps it, ignores the new leader's heartbeats and would ask for votes past that leader's lease."""
+    group = Group()
+    group.elect("a")
+    term = group["b"].term
+    group.passes = lambda sender, receiver, message: False
+    group.run(group.timings.election_min_s + 0.01)
+    last = group.members["c"].journal.entries[-1]
+    group.deliver("a", "b", [wire.TIMEOUT_NOW, term, 0.0, 0.0, 0])
+    group.deliver("c", "b", [wire.VOTE_REQUEST, term + 1, 0.0, 0.0, 0, last[1], last[2]])
+    group.round("b")
+    assert group["b"].statistics().vote == "c"
+    group.log.clear()
+    for _ in range(40):
+        group.deliver("c", "b", append(term=term + 1, prev=(last[1], last[2]), entries=[], sent_at_s=group.now_s))
+        group.run(0.05)
+    assert group["b"].term == term + 1
+    assert not [message for sender, _, message in group.log if sender == "b" and message[0] == wire.VOTE_REQUEST]
+    assert group["b"].next_wake_s(group.now_s) > group.now_s
 
 
 def test_a_pre_vote_changes_nothing_at_either_end() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from structs.cluster import Peer
 from tests.fakes.group import Group
 from tests.sim.checks import Violation
 from tests.sim.process import SimSettings
@@ -57,3 +58,26 @@ def test_promises_sent_before_the_sync_lose_what_was_acknowledged() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_same_crashes_cost_nothing_in_the_right_order(seed: int) -> None:
     assert not convicted(seed, SLOW_DISKS)
+
+
+def test_a_change_that_leaves_a_group_of_one_is_not_settled_before_it_is_durable() -> None:
+    group = Group(2)
+    group.elect("a")
+    group["a"].propose_membership("rem", group.peers[1], "removal", group.now_s)
+    group.round("a", sync=False)
+    assert group.outcomes("a") == {}
+    group.crash("a")
+    group.start("a")
+    assert [peer.server_id for peer in group["a"].configuration()] == ["a", "b"]
+
+
+def test_a_change_within_a_group_of_one_is_not_settled_before_it_is_durable() -> None:
+    group = Group(1)
+    group.run_until(lambda: group.leaders == ["a"] and group["a"].ready)
+    moved = Peer(server_id="a", name="a", address="127.0.0.1:9999")
+    group["a"].propose_membership("add", moved, "move", group.now_s)
+    group.round("a", sync=False)
+    assert group.outcomes("a") == {}
+    group.run(0.1)
+    assert group.outcomes("a") == {"move": False}
+    assert group["a"].configuration() == [moved]
