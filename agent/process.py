@@ -63,6 +63,7 @@ class Ending:
 
 def main_of(role: Role, make: Callable[[RuntimeConfig], Awaitable[Program]], usage: str, argv: Sequence[str]) -> int:
     """Load the configuration, run the program until a signal, and return the exit code."""
+    os.umask(UMASK)
     try:
         config, warnings = load(argv, environment=os.environ, role=role)
     except HelpWanted as wanted:
@@ -85,6 +86,9 @@ def main_of(role: Role, make: Callable[[RuntimeConfig], Awaitable[Program]], usa
         failure = _first(group)
     return ending.code if failure is None else _failed(_spoken(failure))
 
+
+UMASK = 0o077
+"""Whatever a file is opened with, by us or by a library: nobody else reads what a server keeps."""
 
 _SPOKEN = (ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken, KeyboardInterrupt)
 """What ends a process with one line instead of a traceback."""

@@ -40,6 +40,7 @@ def write_copy(store: Store, path: Path) -> CopyFacts:
     try:
         with store.read():  # keeps the store open until the copy is complete
             store.environment.copy(str(path), compact=True)
+        path.chmod(0o600)
     except (lmdb.Error, OSError) as error:
         path.unlink(missing_ok=True)
         raise DiskFailed(f"the snapshot {path} cannot be written: {error}") from error

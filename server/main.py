@@ -24,6 +24,7 @@ from server.config import ServerConfig
 from server.joining import Pins
 from server.raft.node import RaftSettings
 from server.raft.opening import RAFT_FOLDER, open_raft
+from server.raft.snapshotting import SnapshotPolicy
 from server.raft.timings import Timings
 from server.server import Server, self_peer
 from structs.cluster import Member
@@ -206,8 +207,11 @@ def raft_settings(config: ServerConfig) -> RaftSettings:
     return RaftSettings(
         datacenter=config.datacenter,
         timings=Timings().multiplied(config.raft_multiplier),
-        snapshot_threshold_count=config.raft_snapshot_threshold,
-        trailing_count=config.raft_trailing_logs,
+        snapshots=SnapshotPolicy(
+            threshold_count=config.raft_snapshot_threshold,
+            interval_s=config.raft_snapshot_interval_s,
+            trailing_count=config.raft_trailing_logs,
+        ),
     )
 
 

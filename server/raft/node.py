@@ -29,7 +29,7 @@ from server.raft.journal import Journal
 from server.raft.proposals import Proposal
 from server.raft.recovery import ConfigurationOverride
 from server.raft.snapshots import SnapshotMeta
-from server.raft.snapshotting import Snapshotting
+from server.raft.snapshotting import SnapshotPolicy, Snapshotting
 from server.raft.timings import Timings
 from server.raft.transport import RaftTransport
 from structs.cluster import Peer
@@ -40,16 +40,11 @@ _log = get_logger("raft")
 
 
 class RaftSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How one node behaves; all counts are log entries."""
+    """How one node behaves."""
 
     datacenter: str
     timings: Timings = Timings()
-    snapshot_threshold_count: int = 16_384
-    snapshot_log_bytes_max: int = 64 * 1024 * 1024
-    """A snapshot is taken too when the log in memory passes this."""
-    trailing_count: int = 10_000
-    trailing_bytes_max: int = 16 * 1024 * 1024
-    """What stays in the log behind a snapshot, so that a server which was briefly away needs none."""
+    snapshots: SnapshotPolicy = SnapshotPolicy()
 
 
 class RaftStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +132,7 @@ class RaftNode:
             clock=clock,
             on_round=self._on_round,
             on_fetch=lambda wanted: self._start_task(self._snapshotting.fetch, wanted, self),
+            stalled_after_s=settings.timings.election_max_s,
         )
 
         async def dial(address: str) -> Stream:
@@ -178,7 +174,7 @@ class RaftNode:
 
     async def confirm_leadership(self, *, timeout_s: float) -> None:
         """Return once a round that began after this call proved that this server still leads; readers share rounds."""
-        if not self._core.is_leader:
+        if not self.is_leader():
             raise NoLeader
         if len(self._core.configuration()) == 1 and self._core.ready:
             return
@@ -215,8 +211,8 @@ class RaftNode:
     # --- who leads
 
     def is_leader(self) -> bool:
-        """Whether this server believes that it leads."""
-        return self._core.is_leader
+        """Whether this server believes that it leads; not while its disk hangs."""
+        return self._core.is_leader and not self._driver.stalled
 
     def leader(self) -> Peer | None:
         """The leader as this server knows it; None too where it was not heard for longer than an election waits.
@@ -227,7 +223,7 @@ class RaftNode:
         if leader_id is None:
             return None
         if leader_id == self.self_peer.server_id:
-            return self.self_peer
+            return self.self_peer if self.is_leader() else None
         if self._core.last_leader_contact_s(self._clock()) > self._settings.timings.election_max_s:
             return None
         return next((peer for peer in self._core.configuration() if peer.server_id == leader_id), None)
@@ -324,10 +320,12 @@ class RaftNode:
             if self.bootstrapped():
                 proposal.settle(None, Refused("this server has a configuration already"))
                 return
+            # Whoever was in a term may have heard its leader and been counted for its lease: no fresh beginning then.
+            fresh = self._core.term == 0
             for command, index, term in membership.bootstrap_entries(peers):
                 self._journal.add(command, index, term)
             self._journal.sync()  # before anybody may campaign with it; nothing else is served yet
-            self._core = self._make_core(None, fresh_bootstrap=True)
+            self._core = self._make_core(None, fresh_bootstrap=fresh)
             self._driver.replace_core(self._core)
             self._transport.announce_all()
             self._transport.set_peers(self.configuration())
@@ -387,20 +385,20 @@ class RaftNode:
             self._leadership_changed = trio.Event()
         if self._confirm_pending:
             self._end_confirms()
-        settings = self._settings
+        journal = self._journal
         if self._snapshotting.wanted(
+            self._settings.snapshots,
             applied_index=self._core.applied_index,
-            log_bytes=self._journal.bytes_total,
-            threshold_count=settings.snapshot_threshold_count,
-            log_bytes_max=settings.snapshot_log_bytes_max,
+            log_count=len(journal),
+            log_bytes=journal.bytes_total,
+            now_s=self._clock(),
         ):
             self._start_task(self._snapshotting.take, self)
 
-    def trailing_count(self, snapshot_index: int) -> int:
-        """How many entries to keep behind a snapshot: bounded in number and in bytes."""
-        entries = max(1, self._journal.last_index - self._journal.first_index)
-        bytes_each = max(1, self._journal.bytes_total // entries)
-        return min(self._settings.trailing_count, self._settings.trailing_bytes_max // bytes_each)
+    def trailing_count(self) -> int:
+        """How many entries to keep behind a snapshot."""
+        journal = self._journal
+        return self._settings.snapshots.trailing(log_count=len(journal), log_bytes=journal.bytes_total)
 
     def _start_task(self, function: Any, *arguments: object) -> None:
         if self._nursery is not None:

@@ -66,7 +66,7 @@ def open_raft(
     state_folder = data_folder / STATE_FOLDER
     machine = Machine(prepare_state(disk, snapshots, newest, state_folder), WatchRegistry())
     snapshotting = Snapshotting(
-        snapshots=snapshots, newest=newest, state_folder=state_folder, machine=machine, pool=pool
+        snapshots=snapshots, newest=newest, state_folder=state_folder, machine=machine, pool=pool, clock=clock
     )
     node = RaftNode(
         self_peer=self_peer,

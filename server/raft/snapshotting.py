@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import trio
 
 from base import codec
@@ -34,10 +35,32 @@ from structs.snapshot import FetchSnapshotRequest
 
 FETCH_CHUNK_BYTES = 256 * 1024
 META_BYTES_MAX = 256 * 1024
+ENTRY_OVERHEAD_BYTES = 180
+"""What one log entry takes in memory besides its command: a tuple, two integers and the bytes object's head."""
 STATE_FOLDERS = ("a", "b")
 """The working state moves between these two: an installed snapshot is prepared beside the one in use."""
 
 _log = get_logger("raft.snapshots")
+
+
+class SnapshotPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a snapshot is taken, and how much log stays behind it. Counts are log entries."""
+
+    threshold_count: int = 16_384
+    interval_s: float = 30.0
+    """Between two snapshots for the sake of the count: a snapshot copies the whole state, however little changed."""
+    log_bytes_max: int = 32 * 1024 * 1024
+    """Memory for the log; above it a snapshot is taken although the interval has not passed."""
+    spacing_s_min: float = 1.0
+    """Between any two snapshots: the disk belongs to the writes first."""
+    trailing_count: int = 10_000
+    trailing_bytes_max: int = 8 * 1024 * 1024
+    """What stays in the log behind a snapshot, so that a server which was briefly away needs none."""
+
+    def trailing(self, *, log_count: int, log_bytes: int) -> int:
+        """How many entries to keep behind a snapshot: bounded in number and in bytes."""
+        bytes_each = ENTRY_OVERHEAD_BYTES + log_bytes // max(1, log_count)
+        return min(self.trailing_count, self.trailing_bytes_max // bytes_each)
 
 
 class Node(Protocol):
@@ -49,7 +72,7 @@ class Node(Protocol):
     def configuration_at(self, index: int) -> tuple[list[Peer], int]:
         """The members when the log ended at `index`."""
 
-    def trailing_count(self, snapshot_index: int) -> int:
+    def trailing_count(self) -> int:
         """Entries to keep behind a snapshot."""
 
     async def between_rounds(self, action: Callable[[Core, float], object]) -> object:
@@ -67,6 +90,7 @@ class Snapshotting:
         state_folder: Path,
         machine: Machine,
         pool: RPCPool,
+        clock: Callable[[], float],
     ) -> None:
         """`newest` is what the store found intact; `state_folder` is where the working copies live."""
         self._snapshots = snapshots
@@ -74,19 +98,25 @@ class Snapshotting:
         self._state_folder = state_folder
         self._machine = machine
         self._pool = pool
+        self._clock = clock
         self._taking = False
+        self._taken_at_s = clock()
         self._state_lock = trio.Lock()
         self._prepared: tuple[SnapshotMeta, Store] | None = None
         self.taken_total = 0
         self.installed_total = 0
         self.sent_total = 0
 
-    def wanted(self, *, applied_index: int, log_bytes: int, threshold_count: int, log_bytes_max: int) -> bool:
-        """Whether a snapshot should be taken now."""
-        if self._taking:
+    def wanted(
+        self, policy: SnapshotPolicy, *, applied_index: int, log_count: int, log_bytes: int, now_s: float
+    ) -> bool:
+        """Whether a snapshot should be taken now: enough has come since the last, or the log fills the memory."""
+        if self._taking or now_s < self._taken_at_s + policy.spacing_s_min:
             return False
         behind = applied_index - (self._newest.index if self._newest is not None else 0)
-        return behind >= threshold_count or (log_bytes > log_bytes_max and behind > threshold_count // 16)
+        if log_bytes + log_count * ENTRY_OVERHEAD_BYTES > policy.log_bytes_max:
+            return behind > policy.trailing_count // 16
+        return behind >= policy.threshold_count and now_s >= self._taken_at_s + policy.interval_s
 
     # --- taking
 
@@ -103,8 +133,9 @@ class Snapshotting:
         if meta is None:
             return None
         self._newest = meta
+        self._taken_at_s = self._clock()
         self.taken_total += 1
-        await node.between_rounds(lambda core, now_s: core.snapshot_taken(meta, node.trailing_count(meta.index)))
+        await node.between_rounds(lambda core, now_s: core.snapshot_taken(meta, node.trailing_count()))
         _log.info("snapshot taken", index=meta.index, term=meta.term, bytes=meta.size_bytes)
         return meta
 

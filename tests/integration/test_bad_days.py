@@ -221,7 +221,12 @@ async def test_a_flipped_byte_in_the_middle_refuses_to_start_naming_file_and_pla
 
 
 async def test_a_missing_snapshot_refuses_to_start_instead_of_beginning_empty(tmp_path: Path) -> None:
-    server = lone_server(tmp_path, "server-1", "-hcl", "raft_snapshot_threshold = 64 raft_trailing_logs = 16")
+    server = lone_server(
+        tmp_path,
+        "server-1",
+        "-hcl",
+        'raft_snapshot_threshold = 64 raft_trailing_logs = 16 raft_snapshot_interval = "1s"',
+    )
     try:
         server.start()
         await wait_writable(server)

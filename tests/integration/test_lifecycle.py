@@ -108,3 +108,16 @@ async def test_development_mode_needs_nothing_and_keeps_nothing(tmp_path: Path) 
         assert not server.data_dir.exists()
     finally:
         server.close()
+
+
+async def test_nobody_else_may_read_what_a_server_keeps(tmp_path: Path) -> None:
+    eager = ("-hcl", 'raft_snapshot_threshold = 8 raft_snapshot_interval = "100ms"')
+    async with Cluster(tmp_path, servers=1, options=eager) as cluster:
+        server = cluster.servers[0]
+        snapshots = server.data_dir / "raft" / "snapshots"
+        with trio.fail_after(PATIENCE_S):
+            while not list(snapshots.glob("*-*/state.mdb")):
+                assert (await server.request("PUT", "/v1/kv/a", b"1")).status == 200
+                assert (await server.request("PUT", "/v1/kv/a", b"2")).status == 200
+        open_to_others = [path for path in server.data_dir.rglob("*") if path.stat().st_mode & 0o077]
+        assert open_to_others == []

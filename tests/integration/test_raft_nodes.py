@@ -6,8 +6,11 @@ import pytest
 import trio
 
 from base.errors import MeshError
+from server.raft.snapshotting import SnapshotPolicy
 from server.raft.timings import Timings
 from tests.integration.raft_group import Group, Member, raft_group, set_command, wait_until
+
+EAGER = SnapshotPolicy(threshold_count=64, interval_s=0.0, spacing_s_min=0.0, trailing_count=8)
 
 
 def value_at(member: Member, key: str) -> bytes | None:
@@ -49,7 +52,7 @@ async def test_what_was_acknowledged_survives_the_loss_of_the_leader(tmp_path: P
 
 
 async def test_all_restart_and_find_everything(tmp_path: Path) -> None:
-    async with raft_group(tmp_path, 3, snapshot_threshold_count=64, trailing_count=8) as group:
+    async with raft_group(tmp_path, 3, snapshots=EAGER) as group:
         for number in range(200):
             await group.put(f"k{number}", b"x")
         for member in group.members:
@@ -62,7 +65,7 @@ async def test_all_restart_and_find_everything(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_was_away_too_long_fetches_a_snapshot(tmp_path: Path) -> None:
-    async with raft_group(tmp_path, 3, snapshot_threshold_count=64, trailing_count=8) as group:
+    async with raft_group(tmp_path, 3, snapshots=EAGER) as group:
         await group.put("first", b"1")
         away = next(member for member in group.members if member is not group.leader())
         await group.stop(away)
