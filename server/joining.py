@@ -198,7 +198,12 @@ class Joining:
                     bootstrap.pin_removed()
                     _log.warn("promise to bootstrap withdrawn: the cluster exists without this server")
                 case Begin(view=view):
-                    await self._raft.bootstrap([peer_of(line) for line in view])
+                    try:
+                        await self._raft.bootstrap([peer_of(line) for line in view])
+                    except Refused:
+                        if not self._raft.bootstrapped():
+                            raise
+                        # The log of a leader that began a moment ago came first: it says the same.
                     bootstrap.begun()
                     _log.info("bootstrapped", servers=", ".join(view))
                 case Complaint(text=text):

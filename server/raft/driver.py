@@ -12,7 +12,11 @@ Theory of operation. One task owns the core. A *round* is:
 
 A leader counts itself towards the majority when it counts acknowledgements. That is safe only because step 1
 of the next round never starts before step 5 of this one has ended, and because an entry is never acknowledged by
-anyone before step 4 has sent it (`tests/hazards/`, H12 and H13).
+anyone before step 4 has sent it (`tests/hazards/`, H12 and H13). For the same reason step 3 need not wait for step 5:
+what is settled was appended by an earlier round, whose sync has ended.
+
+A disk that hangs holds the round, for nothing may be promised meanwhile; proposals end by their deadlines all the
+same, and after `stalled_after_s` this server takes itself for no leader any more: the others have another by then.
 
 Any exception here ends the process: a core that stopped in the middle of a step must not go on.
 """
@@ -34,6 +38,9 @@ from server.raft.proposals import Proposal, Proposals
 from server.raft.transport import RaftTransport
 
 LAG_SAMPLES_MAX = 1024
+ROUND_PROPOSAL_BYTES_MAX = 8 * 1024 * 1024
+"""Commands taken up in one round: they are written and synced as one, and a heartbeat waits for that."""
+SWEEP_S = 0.1
 _log = get_logger("raft.driver")
 
 
@@ -56,7 +63,9 @@ class RaftDriver:
         clock: Callable[[], float],
         on_round: Callable[[Outbox], None],
         on_fetch: Callable[[FetchSnapshot], None],
+        stalled_after_s: float = float("inf"),
     ) -> None:
+        self._stalled_after_s = stalled_after_s
         self._core = core
         self._journal = journal
         self._machine = machine
@@ -70,7 +79,8 @@ class RaftDriver:
         self._proposed: deque[Proposal] = deque()
         self._kick = trio.Event()
         self._kicked = False
-        self._sweep_at_s = 0.0
+        self._sync_began_s: float | None = None
+        self._stopped = False
         self.rounds_total = 0
         self.syncs_total = 0
         self.lags_s: deque[float] = deque(maxlen=LAG_SAMPLES_MAX)
@@ -113,12 +123,18 @@ class RaftDriver:
 
     def propose(self, command: bytes, timeout_s: float) -> Proposal:
         """Take up a write with the next round; raises NoLeader or RateLimited (definite) at once."""
-        if not self._core.is_leader:
+        if self._stopped or not self._core.is_leader or self.stalled:
             raise NoLeader
         proposal = self.proposals.open(command, self._clock() + timeout_s)
         self._proposed.append(proposal)
         self.kick()
         return proposal
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the round under way has waited for the disk for longer than followers wait for a leader."""
+        began_s = self._sync_began_s
+        return began_s is not None and self._clock() - began_s > self._stalled_after_s
 
     def replace_core(self, core: Core) -> None:
         """Go on with another core: a server that was just bootstrapped begins anew. Between two rounds only."""
@@ -138,21 +154,30 @@ class RaftDriver:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Turn rounds until cancelled; then every open proposal's outcome is unknown."""
-        task_status.started()
         try:
-            while True:
-                await self._wait()
-                await self._round()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
+                task_status.started()
+                while True:
+                    await self._wait()
+                    await self._round()
         finally:
+            self._stopped = True
             self.proposals.abandon_all("the server is stopping: the write may or may not have happened")
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(SWEEP_S)
+            self.proposals.sweep(self._clock())
 
     async def _wait(self) -> None:
         if self._kicked:
             # Let the tasks that the last round woke run first: they bring the next batch.
             await trio.lowlevel.checkpoint()
         else:
-            due_s = self._core.next_wake_s(self._clock())
-            with trio.move_on_at(due_s) as timer:
+            now_s = self._clock()
+            due_s = self._core.next_wake_s(now_s)
+            with trio.move_on_after(max(0.0, due_s - now_s)) as timer:
                 await self._kick.wait()
             if timer.cancelled_caught:
                 self.lags_s.append(max(0.0, self._clock() - due_s))
@@ -180,7 +205,9 @@ class RaftDriver:
         if self._journal.dirty:
             write = self._journal.begin_sync()
             failpoint("driver.before_sync")
+            self._sync_began_s = self._clock()
             await trio.to_thread.run_sync(write)
+            self._sync_began_s = None
             failpoint("driver.after_sync")
             self.syncs_total += 1
             self.sync_s.append(self._clock() - now_s)
@@ -190,14 +217,18 @@ class RaftDriver:
         if outbox.fetch is not None:
             self._on_fetch(outbox.fetch)
         self._on_round(outbox)
-        if now_s >= self._sweep_at_s:
-            self._sweep_at_s = now_s + 0.1
-            self.proposals.sweep(now_s)
 
     def _take_proposals(self, now_s: float) -> None:
         proposed = self._proposed
+        bytes_taken = 0
         while proposed:
+            if bytes_taken > ROUND_PROPOSAL_BYTES_MAX:
+                self.kick()  # the rest with the next round
+                break
             proposal = proposed.popleft()
+            if proposal.settled:
+                continue  # its deadline passed while it waited for a round: nobody wants it any more
+            bytes_taken += proposal.bytes_count
             try:
                 self._core.propose(proposal.command, proposal, now_s)
             except MeshError as error:  # all of them definite: it never entered the log

@@ -5,7 +5,7 @@ Theory of operation. A proposal is a slot: the driver's loop settles it when the
 (`refused`: it certainly never happens), or when its deadline passes (`unknown`: the entry may be committed
 yet). Losing the leadership settles nothing by itself, for the next leader may commit the entry.
 
-Deadlines are swept by the driver, once a heartbeat, rather than kept by a timer a proposal: a write costs one
+Deadlines are swept by the driver ten times a second rather than kept by a timer a proposal: a write costs one
 task wake-up and nothing else.
 
 Source: DESIGN hazard H17; `docs/internals/consensus.md`.

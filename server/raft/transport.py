@@ -11,7 +11,9 @@ such time has its own epoch: what was read under an older epoch is dropped, so n
 
 Bounds: one frame FRAME_BYTES_MAX; bytes waiting to leave WINDOW_BYTES_MAX a peer, beyond which the core is told
 that the window is closed and sends nothing more; bytes waiting to be handled INBOX_BYTES_MAX, beyond which the
-reader stops reading. A peer that takes nothing for STALL_S, or says nothing for SILENCE_S, is disconnected.
+reader stops reading. A peer that takes nothing for STALL_S, or says nothing for SILENCE_S, is disconnected; both
+times begin again with every piece that passes, so a slow network may take as long as it needs. Nobody ever writes
+on a connection that we dialled: it is watched for its end, so that a restarted peer is dialled afresh at once.
 
 Acts only: what to send and what a message means is decided in `core.py`. Source: DESIGN hazards H6, H15, H19.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
@@ -42,8 +45,13 @@ KEEPALIVE_S = 1.0
 SILENCE_S = 6.0
 STALL_S = 6.0
 RECEIVE_BYTES = 256 * 1024
+SEND_PIECE_BYTES = 256 * 1024
+MESSAGE_OVERHEAD_BYTES = 512
+"""What a waiting message takes besides its bytes, so that very many small ones are bounded too."""
 REDIAL_S_MIN = 0.05
 REDIAL_S_MAX = 1.0
+LINK_STEADY_S = 5.0
+"""A connection that lasted as long as this was a good one: the next is dialled without delay."""
 LINKS_IN_MAX = 64
 
 _KEEPALIVE = FRAME_HEADER.pack(0)
@@ -84,7 +92,9 @@ class _Link:
         self.announced = False
         self.buffer = bytearray()
         self.sending = False
+        self.sending_bytes = 0
         self.wake = trio.Event()
+        self.redial = trio.Event()
         self.window_open = True
         self.cancel = trio.CancelScope()
         self.dialing = False
@@ -114,7 +124,7 @@ class RaftTransport:
         """Keep connections to all wanted peers until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for peer in self._wanted.values():
+            for peer in [*self._wanted.values(), *(link.peer for link in self._links.values())]:
                 self._start_dialing(peer)
             task_status.started()
             await trio.sleep_forever()
@@ -151,7 +161,7 @@ class RaftTransport:
             frame = frame[taken:]
         link.buffer += frame
         link.wake.set()
-        if link.window_open and len(link.buffer) > WINDOW_BYTES_MAX:
+        if link.window_open and len(link.buffer) + link.sending_bytes > WINDOW_BYTES_MAX:
             link.window_open = False
             self._inbox.window(server_id, False)
 
@@ -178,7 +188,7 @@ class RaftTransport:
                 "address": link.peer.address,
                 "connected": link.announced,
                 "epoch": link.epoch,
-                "bytes_waiting": len(link.buffer),
+                "bytes_waiting": len(link.buffer) + link.sending_bytes,
                 "bytes_sent": link.bytes_sent,
             }
             for server_id, link in self._links.items()
@@ -203,7 +213,7 @@ class RaftTransport:
     async def _serve(self, stream: Stream) -> None:
         reader = _FrameReader(stream)
         with trio.move_on_after(HELLO_TIMEOUT_S) as deadline:
-            hello = await reader.receive(HELLO_BYTES_MAX)
+            hello = await reader.receive(HELLO_BYTES_MAX, silence_s=HELLO_TIMEOUT_S)
         if deadline.cancelled_caught or hello is None:
             raise InvalidRequest("no hello on a raft link")
         peer = self._check_hello(codec.unpack(hello))
@@ -212,6 +222,8 @@ class RaftTransport:
             link.incoming.close_now()
             self._broken(link)
         link.incoming = stream
+        self.inbox_drained()  # a reader of the old connection that waits for its turn sees that it is over
+        link.redial.set()
         wanted = self._wanted.get(peer.server_id)
         if wanted is None:
             link.peer = peer
@@ -242,11 +254,11 @@ class RaftTransport:
 
     async def _read(self, link: _Link, stream: Stream, reader: _FrameReader) -> None:
         while True:
-            with trio.move_on_after(SILENCE_S) as silence:
-                body = await reader.receive(FRAME_BYTES_MAX)
-            if silence.cancelled_caught:
-                _log.info("raft link silent", peer=link.peer.name)
+            while self._inbox.bytes_waiting > INBOX_BYTES_MAX and link.incoming is stream:
+                await self._drained.wait()
+            if link.incoming is not stream:
                 return
+            body = await reader.receive(FRAME_BYTES_MAX, silence_s=SILENCE_S)
             if body is None:
                 return
             if not body or link.incoming is not stream:
@@ -255,9 +267,7 @@ class RaftTransport:
             if not isinstance(message, list):
                 raise InvalidRequest("a raft message is a list")
             if link.announced:
-                self._inbox.message(link.peer.server_id, link.epoch, message, len(body))
-            while self._inbox.bytes_waiting > INBOX_BYTES_MAX:
-                await self._drained.wait()
+                self._inbox.message(link.peer.server_id, link.epoch, message, len(body) + MESSAGE_OVERHEAD_BYTES)
 
     def _start_dialing(self, peer: Peer) -> None:
         if self._nursery is None:
@@ -272,12 +282,13 @@ class RaftTransport:
         wait_s = REDIAL_S_MIN
         with link.cancel:
             while True:
+                link.redial = trio.Event()
                 try:
                     stream = await self._dial(link.peer.address)
                 except MeshError as error:
                     _log.debug("cannot dial", peer=link.peer.name, address=link.peer.address, error=str(error))
                 else:
-                    wait_s = REDIAL_S_MIN
+                    began_s = trio.current_time()
                     try:
                         await self._write(link, stream)
                     except Unreachable as error:
@@ -287,16 +298,29 @@ class RaftTransport:
                         if link.outgoing is stream:
                             link.outgoing = None
                             self._broken(link)
-                await trio.sleep(wait_s)
+                    if trio.current_time() - began_s > LINK_STEADY_S:
+                        wait_s = REDIAL_S_MIN
+                with trio.move_on_after(wait_s):
+                    await link.redial.wait()
                 wait_s = min(wait_s * 2, REDIAL_S_MAX)
+
+    async def _watch(self, link: _Link, stream: Stream) -> None:
+        """End a connection that we dialled as soon as the other side ends it."""
+        with suppress(Unreachable):
+            await stream.receive_some(1)
+        stream.close_now()
+        if link.outgoing is stream:
+            link.wake.set()
 
     async def _write(self, link: _Link, stream: Stream) -> None:
         mine = self._self
         hello = codec.pack([PROTOCOL, self._datacenter, link.peer.server_id, mine.server_id, mine.name, mine.address])
         await stream.send_all(FRAME_HEADER.pack(len(hello)) + hello)
         link.buffer.clear()
-        link.sending = False
+        link.sending, link.sending_bytes = False, 0
         link.outgoing = stream
+        assert self._nursery is not None
+        self._nursery.start_soon(self._watch, link, stream)
         self._maybe_up(link)
         while True:
             if not link.buffer:
@@ -309,12 +333,16 @@ class RaftTransport:
                 if not link.buffer:
                     link.buffer += _KEEPALIVE
             data, link.buffer = link.buffer, bytearray()
-            link.sending = True  # what `send` is given meanwhile must not overtake
-            with trio.move_on_after(STALL_S) as stall:
-                await stream.send_all(data)
+            link.sending, link.sending_bytes = True, len(data)  # what `send` is given meanwhile must not overtake
+            view = memoryview(data)
+            while view:
+                with trio.move_on_after(STALL_S) as stall:
+                    await stream.send_all(view[:SEND_PIECE_BYTES])
+                if stall.cancelled_caught:
+                    raise Unreachable(f"{link.peer.name} takes nothing")
+                view = view[SEND_PIECE_BYTES:]
+                link.sending_bytes = len(view)
             link.sending = False
-            if stall.cancelled_caught:
-                raise Unreachable(f"{link.peer.name} takes nothing")
 
     def _maybe_up(self, link: _Link) -> None:
         if link.up and not link.announced:
@@ -348,8 +376,11 @@ class _FrameReader:
         self._stream = stream
         self._buffer = bytearray()
 
-    async def receive(self, bytes_max: int) -> bytes | None:
-        """Return the next frame's body, None at the end; raises InvalidRequest for one over `bytes_max`."""
+    async def receive(self, bytes_max: int, *, silence_s: float) -> bytes | None:
+        """Return the next frame's body, None at the end.
+
+        Raises InvalidRequest for one over `bytes_max`, Unreachable where nothing at all arrives for `silence_s`.
+        """
         buffer = self._buffer
         while True:
             if len(buffer) >= FRAME_HEADER.size:
@@ -361,7 +392,10 @@ class _FrameReader:
                     body = bytes(memoryview(buffer)[FRAME_HEADER.size : end])
                     del buffer[:end]
                     return body
-            data = await self._stream.receive_some(RECEIVE_BYTES)
+            with trio.move_on_after(silence_s) as silence:
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+            if silence.cancelled_caught:
+                raise Unreachable(f"{self._stream.peer_address} says nothing")
             if not data:
                 return None
             buffer += data
