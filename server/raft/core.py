@@ -294,7 +294,8 @@ class Core(Receiver):
         log, term = self._log, self._library.term
         index = log.last_index + 1
         log.add(command, index, term)
-        self._settling.expect(index, term, token)
+        if token is not None:  # nobody waits for what a recovery states
+            self._settling.expect(index, term, token)
         self._configurations.append(index, term, command)
         self._use_configuration()
 

@@ -163,10 +163,12 @@ def test_the_leader_states_a_recovered_configuration_in_the_log() -> None:
         now=10.0,
         timings=Timings(),
     )
+    results = []
     for step in range(100):
-        core.tick(10.0 + step * 0.01)
+        results += core.tick(10.0 + step * 0.01).results
         journal.sync()
     assert core.ready
+    assert results == [], "nobody waits for what a recovery states"
     assert core.configuration() == [peer]
     assert core.configuration_index > 3
     restarted = Core(
