@@ -5,7 +5,7 @@ from typing import Any
 from base.errors import InvariantBroken, require
 from server.raft.interfaces import Applier, Log, Outcome
 from server.raft.membership import MEMBERSHIP, NO_OP, REGULAR
-from server.raft.timings import APPLY_BATCH_COUNT_MAX
+from server.raft.timings import APPLY_BATCH_BYTES, APPLY_BATCH_COUNT_MAX
 
 _DISCARDED = Outcome(True, None)
 
@@ -53,6 +53,7 @@ class Settling:
         log, apply, waiting = self._log, self._applier.apply, self._waiting
         until = min(commit_index, applied_index + APPLY_BATCH_COUNT_MAX)
         first = log.first_index
+        bytes_left = APPLY_BATCH_BYTES
         require(first <= applied_index, "entries to apply are missing from the log", applied_index, first)
         for command, index, term in log[applied_index + 1 - first : until + 1 - first]:
             if index != applied_index + 1:
@@ -66,9 +67,12 @@ class Settling:
                     raise InvariantBroken(f"an entry of unknown type {kind} in the log at {index}")
                 result = None
             applied_index = index
+            bytes_left -= len(command)
             waiter = waiting.pop(index, None) if waiting else None
             while waiter is not None:
                 own = waiter[0] == term
                 self.results.append((waiter[1], Outcome(False, result) if own else _DISCARDED))
                 waiter = waiter[2]
+            if bytes_left <= 0:
+                break
         return applied_index

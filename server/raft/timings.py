@@ -18,6 +18,10 @@ when the size is near a multiple (hazard H5), so it must stay above the largest 
 APPLY_BATCH_COUNT_MAX: Final = 4096
 """Entries applied in one tick: a long replay must leave room for heartbeats and votes."""
 
+APPLY_BATCH_BYTES: Final = 512 * 1024
+"""A tick applies no further entry after so many bytes of commands. Half a mebibyte of a restore takes some 7 ms; what
+a leader has committed meanwhile may be 64 times that, and neither heartbeats nor the next entries may wait for it."""
+
 PROPOSALS_WAITING_COUNT_MAX: Final = 65_536
 """Proposals between their append and their end at one server; more are refused with RateLimited."""
 
