@@ -3,9 +3,11 @@
 Theory of operation. Taking: LMDB's own compacting copy of a read transaction, made in a worker thread while
 writes go on; the copy itself says which index it holds. When it is durable the log is cut behind it. Sending:
 a peer that was offered a snapshot asks for it, and pulls the file through a stream with back-pressure, so that
-a transfer never holds up heartbeats (hazard H19). Fetching: chunks go to a draft folder; checked, synced and
-renamed they become a snapshot of ours, a working copy is made of it, and only then the core is asked to install
-it, between two rounds. A crash at any point leaves the old state with its log, or the new snapshot (H3).
+a transfer never holds up heartbeats (hazard H19). The peer will ask for the log behind that snapshot, so none is
+taken meanwhile, up to a bound: else a steady load would outrun every transfer. Fetching: chunks go to a draft
+folder; checked, synced and renamed they become a snapshot of ours, a working copy is made of it, and only then the
+core is asked to install it, between two rounds. A crash at any point leaves the old state with its log, or the new
+snapshot (H3).
 
 One copy or swap of the working state at a time (`_state_lock`): a store may not be closed while it is copied.
 """
@@ -37,6 +39,8 @@ FETCH_CHUNK_BYTES = 256 * 1024
 META_BYTES_MAX = 256 * 1024
 ENTRY_OVERHEAD_BYTES = 180
 """What one log entry takes in memory besides its command: a tuple, two integers and the bytes object's head."""
+AFTER_SEND_S = 30.0
+"""How long a peer that has got a snapshot may take to check, sync and install it before it asks for entries."""
 STATE_FOLDERS = ("a", "b")
 """The working state moves between these two: an installed snapshot is prepared beside the one in use."""
 
@@ -51,6 +55,8 @@ class SnapshotPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Between two snapshots for the sake of the count: a snapshot copies the whole state, however little changed."""
     log_bytes_max: int = 32 * 1024 * 1024
     """Memory for the log; above it a snapshot is taken although the interval has not passed."""
+    transfer_log_bytes_max: int = 128 * 1024 * 1024
+    """The same while a peer is being sent a snapshot, or has just got one: it will ask for the log behind that."""
     spacing_s_min: float = 1.0
     """Between any two snapshots: the disk belongs to the writes first."""
     trailing_count: int = 10_000
@@ -103,6 +109,8 @@ class Snapshotting:
         self._taken_at_s = clock()
         self._state_lock = trio.Lock()
         self._prepared: tuple[SnapshotMeta, Store] | None = None
+        self._sending_count = 0
+        self._sent_at_s = float("-inf")
         self.taken_total = 0
         self.installed_total = 0
         self.sent_total = 0
@@ -114,9 +122,11 @@ class Snapshotting:
         if self._taking or now_s < self._taken_at_s + policy.spacing_s_min:
             return False
         behind = applied_index - (self._newest.index if self._newest is not None else 0)
-        if log_bytes + log_count * ENTRY_OVERHEAD_BYTES > policy.log_bytes_max:
+        transfer = self._sending_count > 0 or now_s < self._sent_at_s + AFTER_SEND_S
+        bytes_max = policy.transfer_log_bytes_max if transfer else policy.log_bytes_max
+        if log_bytes + log_count * ENTRY_OVERHEAD_BYTES > bytes_max:
             return behind > policy.trailing_count // 16
-        return behind >= policy.threshold_count and now_s >= self._taken_at_s + policy.interval_s
+        return not transfer and behind >= policy.threshold_count and now_s >= self._taken_at_s + policy.interval_s
 
     # --- taking
 
@@ -166,6 +176,7 @@ class Snapshotting:
         if meta is None or (meta.index, meta.term) < (index, term):
             raise NotFound(f"no snapshot at {index}-{term} or later")
         reader = await trio.to_thread.run_sync(self._snapshots.open_state, meta)
+        self._sending_count += 1
         try:
             await stream.send_chunk(codec.encode(meta))
             while chunk := await trio.to_thread.run_sync(reader.read_chunk):
@@ -173,7 +184,9 @@ class Snapshotting:
                     await stream.send_chunk(chunk[start : start + FETCH_CHUNK_BYTES])
             await stream.finish()
             self.sent_total += 1
+            self._sent_at_s = self._clock()
         finally:
+            self._sending_count -= 1
             reader.close()
 
     # --- fetching
