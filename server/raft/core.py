@@ -190,6 +190,9 @@ class Core(Receiver):
         elif not self._guards.h7_prevote:
             library.may_campaign = True
         else:
+            if self._prevote.running and self._prevote.term_proposed <= library.term:
+                # We have voted, or heard of that term, since we asked. What we won is no leave to disturb the next.
+                self._prevote.end()
             if library.election_deadline_s <= now and not self._leader_is_live():
                 self._begin_prevote()
             if self._prevote.won(self._configurations.latest.peers) and not self._leader_is_live():

@@ -101,3 +101,20 @@ def test_a_candidate_behind_in_terms_learns_the_present_one_from_the_refusal() -
     group.crash("b")
     group.start("b")
     group.run_until(lambda: len(group.leaders) == 1)
+
+
+def test_who_has_voted_since_it_asked_does_not_campaign_in_the_next_term() -> None:
+    """Three servers restart together: the second to win its pre-vote would unseat the first after milliseconds."""
+    group = Group()
+    group.elect("a")
+    term = group["c"].term
+    group.passes = lambda sender, receiver, message: False
+    group.run_until(lambda: group["c"].statistics().prevotes_total > 0, within_s=10.0)
+    last = group.members["c"].journal.entries[-1]
+    group.deliver("a", "c", [wire.VOTE_REQUEST, term + 1, 0.0, 0.0, 0, last[1], last[2]])
+    group.round("c")
+    assert group["c"].statistics().vote == "a"
+    group.deliver("b", "c", [wire.PREVOTE_REPLY, term, 0.0, 0.0, 0, term + 1, True])
+    group.round("c")
+    group.round("c")
+    assert (group["c"].term, group["c"].state) == (term + 1, "Follower")
