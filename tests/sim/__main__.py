@@ -22,6 +22,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 3
     duration_s: float = 18.0
     membership: bool = False
+    members_min: int = 3
+    """Changes of membership leave at least so many."""
     leases: bool = False
     """Faults, writes and reads chosen so that a leader is often replaced while it may still hold its lease."""
     off: tuple[str, ...] = ()
@@ -32,7 +34,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
         """The command that brings this run back."""
         words = [f"python -m tests.sim --start {seed} --seeds 1 --nodes {self.nodes} --duration {self.duration_s:g}"]
         words += [f"--threshold {self.threshold} --trailing {self.trailing}"]
-        words += ["--membership"] if self.membership else []
+        words += [f"--membership --members-min {self.members_min}"] if self.membership else []
         words += ["--leases"] if self.leases else []
         words += [f"--off {','.join(self.off)}"] if self.off else []
         return " ".join(words)
@@ -67,6 +69,7 @@ def run_seed(arguments: Arguments, seed: int) -> tuple[int, Counter[str], str | 
         servers_count=arguments.nodes,
         duration_s=arguments.duration_s,
         membership=arguments.membership,
+        members_min=arguments.members_min,
         settings=arguments.settings(),
         **(LEASES if arguments.leases else {}),
     )
@@ -93,6 +96,7 @@ def main() -> int:
     parser.add_argument("--threshold", type=int, default=25)
     parser.add_argument("--trailing", type=int, default=8)
     parser.add_argument("--membership", action="store_true")
+    parser.add_argument("--members-min", type=int, default=3)
     parser.add_argument("--leases", action="store_true")
     parser.add_argument("--off", default="")
     given = parser.parse_args()
@@ -100,6 +104,7 @@ def main() -> int:
         nodes=given.nodes,
         duration_s=given.duration,
         membership=given.membership,
+        members_min=given.members_min,
         leases=given.leases,
         off=tuple(filter(None, given.off.split(","))),
         threshold=given.threshold,

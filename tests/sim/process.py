@@ -220,7 +220,7 @@ class SimServer(Port):
 
         def handle(now_s: float) -> None:
             try:
-                self._up().propose_membership(operation, peer, None, now_s)
+                self._up().propose_membership(operation, peer, operation, now_s)
                 self._checker.counts[f"{operation} asked"] += 1
             except (NoLeader, Refused):
                 self._checker.counts["change refused"] += 1
@@ -343,7 +343,13 @@ class SimServer(Port):
     def _inspect(self, outbox: Outbox) -> None:
         core, checker = self._up(), self._checker
         for token, outcome in outbox.results:
-            if token is None:
+            if core.is_leader and self.journal is not None and not outcome.discarded:
+                # Results leave before this round's sync, as the driver does it: they must be durable here by now.
+                index = outcome.result if isinstance(outcome.result, int) else core.configuration_index
+                if index > self.journal.synced_index:
+                    raise Violation(f"{self.server_id} settles {token!r} at {index} before it is durable")
+            if isinstance(token, str):
+                checker.counts[f"{token} settled"] += 1
                 continue
             if outcome.discarded:
                 checker.refused(token)

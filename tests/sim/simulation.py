@@ -39,6 +39,7 @@ class Simulation:
         settings: SimSettings | None = None,
         faults: tuple[str, ...] = ALL_FAULTS,
         membership: bool = False,
+        members_min: int = 3,
         writes_rate: float = 25.0,
         reads_rate: float = 20.0,
         fault_interval_s: float = 1.0,
@@ -50,6 +51,7 @@ class Simulation:
         self._faults = faults
         self._duration_s = duration_s
         self._membership = membership
+        self._members_min = members_min
         self._writes_rate = writes_rate
         self._reads_rate = reads_rate
         self._fault_interval_s = fault_interval_s
@@ -146,7 +148,7 @@ class Simulation:
             members = {peer.server_id for peer in server.core.configuration()}
             outside = [peer for peer in self.peers if peer.server_id not in members]
             inside = [peer for peer in self.peers if peer.server_id in members and peer != server.peer]
-            if outside and (len(members) < 3 or self.rng.random() < 0.5):
+            if outside and (len(members) < self._members_min or self.rng.random() < 0.5):
                 server.change("add", self.rng.choice(outside))
             elif inside:
                 server.change("rem", self.rng.choice(inside))

@@ -18,6 +18,7 @@ PLANS = {
     "three servers": (Arguments(), 9),
     "five servers": (Arguments(nodes=5), 3),
     "changing members": (Arguments(membership=True), 3),
+    "down to one member": (Arguments(nodes=2, membership=True, members_min=1), 2),
     "leases": (Arguments(leases=True), 3),
     "tiny snapshots": (Arguments(threshold=5, trailing=0), 2),
 }
@@ -25,7 +26,7 @@ PLANS = {
 
 
 def chunks() -> list[tuple[str, int]]:
-    """(plan, first seed) for each test: 200 seeds in all."""
+    """(plan, first seed) for each test: 220 seeds in all."""
     return [(name, number * SEEDS_PER_TEST) for name, (_, count) in PLANS.items() for number in range(count)]
 
 
