@@ -2,7 +2,8 @@
 
 The rule of a client agent, the same as between servers: a call that certainly did not happen for lack of a leader or
 of a connection is sent again, to the next server, until `hold` has passed since it first failed; a read also when
-the connection broke in the middle; a write whose outcome is unknown, never.
+the connection broke in the middle; a write whose outcome is unknown, never. A server that finds no leader has held the
+call itself: that time counts, so that a caller waits for one hold, not for two.
 
 Identical blocking queries that begin within a short time of one another share one call: thousands of watchers of one
 key cost the servers one waiter. Who joins a call that has run for a moment gets its answer that moment early;
@@ -128,10 +129,12 @@ class RemoteDelegate:
     async def _call(self, method: str, request: Any, reply: type[Reply], *, reads: bool, timeout_s: float) -> Reply:
         options = getattr(request, "options", None)
         leader_wanted = not (reads and (options is None or options.consistency is Consistency.STALE))
+        blocking = type(options) is QueryOptions and options.index_min > 0
         body = codec.encode(request)
         held_since_s: float | None = None
         while True:
             address = self._servers.pick(leader_wanted=leader_wanted)
+            asked_s = self._now()
             try:
                 if address is None:
                     raise NoServers
@@ -143,7 +146,8 @@ class RemoteDelegate:
                     raise
                 now_s = self._now()
                 if held_since_s is None or (reads and now_s - held_since_s > timeout_s):
-                    held_since_s = now_s
+                    # What a blocking query spent before was its own wait, not a hold.
+                    held_since_s = asked_s if isinstance(error, NoLeader) and not blocking else now_s
                 left_s = held_since_s + self._hold_s - now_s
                 if left_s <= 0:
                     if isinstance(error, Unreachable):

@@ -155,8 +155,11 @@ class Client:
 
     def _path(self, path: str, parameters: Mapping[str, str]) -> str:
         merged = {"dc": self._datacenter, **parameters} if self._datacenter else dict(parameters)
-        query = urlencode(merged)
-        return quote(path, safe=PATH_SAFE) + (f"?{query}" if query else "")
+        try:
+            query = urlencode(merged)
+            return quote(path, safe=PATH_SAFE) + (f"?{query}" if query else "")
+        except UnicodeEncodeError:  # bytes of a command line that are not text
+            raise InvalidRequest(f"{path!r} is not UTF-8") from None
 
     def _repeated(
         self, method: str, path: str, *, body: bytes | None, is_read: bool, accept: int, timeout_s: float

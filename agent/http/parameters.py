@@ -93,11 +93,10 @@ def parse_uint64(text: str) -> int:
 
 def uint64_parameter(query: Query, name: str) -> int:
     """Return a number that a write carries, 0 where absent; raises Refused (status 500, as clients know it)."""
-    text = query.get(name)
-    if not text:
-        return 0
+    if not query.has(name):
+        return 0  # but `?cas=` without its number is an error, never a condition of its own
     try:
-        return parse_uint64(text)
+        return parse_uint64(query.get(name))
     except ValueError as error:
         raise Refused(str(error)) from error
 

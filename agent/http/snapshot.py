@@ -6,7 +6,7 @@ from agent.http.registry import RequestContext, route
 from agent.http.response import STREAMED, Response, meta_headers
 from agent.http.settings import HTTPSettings
 from base import codec
-from base.errors import OutcomeUnknown
+from base.errors import OutcomeUnknown, Refused
 from structs.snapshot import (
     ARCHIVE_CHUNK_BYTES,
     SnapshotRestoreReply,
@@ -40,7 +40,9 @@ async def save(context: RequestContext) -> Response:
 
 @route("/v1/snapshot", "PUT", access=MANAGEMENT, is_write=True)
 async def restore(context: RequestContext) -> Response:
-    """Replace the whole state by an archive's. Answers once the restored state is in force."""
+    """Replace the whole state by an archive's. Answers once the restored state is in force; `stale` is refused."""
+    if context.query.has("stale"):
+        raise Refused("stale not allowed for restore")
     request = SnapshotRestoreRequest(options=context.write_options())
     async with context.delegate.stream("Snapshot.Restore", request) as stream:
         while piece := await context.exchange.receive_piece():

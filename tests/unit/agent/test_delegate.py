@@ -29,11 +29,14 @@ class FakePool:
         self.gate = trio.Event()
         self.gate.set()
         self.cancelled_count = 0
+        self.held_s = 0.0
+        """How long a server takes to fail."""
 
     async def call(self, address: str, method: str, body: bytes, *, timeout_s: float) -> bytes:
         self.calls.append((address, method))
         await trio.lowlevel.checkpoint()
         if self.failures:
+            await trio.sleep(self.held_s)
             raise self.failures.pop(0)
         try:
             await self.gate.wait()
@@ -107,6 +110,27 @@ async def test_without_servers_the_hold_time_passes_and_then_it_says_so(
     with pytest.raises(NoServers, match="No known Consul servers"):
         await remote.call("KVS.Get", GET, KVGetReply)
     assert 7.0 <= trio.current_time() - began_s < 7.5
+
+
+async def test_what_a_server_has_held_already_is_not_held_again(autojump_clock: trio.testing.MockClock) -> None:
+    pool = FakePool()
+    remote, _ = delegate(pool, "a:1", "b:1")
+    pool.held_s = 7.0
+    pool.failures = [NoLeader(), NoLeader()]
+    began_s = trio.current_time()
+    with pytest.raises(NoLeader):
+        await remote.call("KVS.Apply", PUT, KVApplyReply)
+    assert trio.current_time() - began_s < 7.5
+    assert len(pool.calls) == 1
+
+
+async def test_a_blocking_query_is_held_whole_after_its_wait(autojump_clock: trio.testing.MockClock) -> None:
+    pool = FakePool()
+    remote, _ = delegate(pool, "a:1", "b:1")
+    pool.held_s = 60.0
+    pool.failures = [NoLeader()]
+    blocking = KVGetRequest(key="a", options=QueryOptions(index_min=4, wait_s=5.0))
+    assert await remote.call("KVS.Get", blocking, KVGetReply) == MISSING
 
 
 async def test_servers_that_are_all_down_are_no_cluster_leader(autojump_clock: trio.testing.MockClock) -> None:

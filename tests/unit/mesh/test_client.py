@@ -55,6 +55,13 @@ def test_a_key_is_read_with_its_meta_data() -> None:
     assert agent.asked[0].headers["x-consul-token"] == "t0ken"
 
 
+def test_a_key_that_is_not_text_is_refused_before_anything_is_sent() -> None:
+    client = ask("127.0.0.1:1")
+    with pytest.raises(InvalidRequest, match="is not UTF-8"):
+        client.kv.put(b"k\xff".decode("utf-8", "surrogateescape"), b"v")
+    client.close()
+
+
 def test_a_missing_key_is_none_and_its_index_is_kept() -> None:
     with (
         fake_agent(script_of(Told(status=404, headers={"X-Consul-Index": "9"}))) as agent,

@@ -366,8 +366,10 @@ async def test_a_refused_restore_is_answered_while_the_body_still_comes() -> Non
         assert await client.is_closed()
 
 
-async def test_a_malformed_or_broken_off_restore_is_refused() -> None:
+async def test_a_malformed_stale_or_broken_off_restore_is_refused() -> None:
     async with http_site() as site:
+        status, _, body = await site.ask("PUT", "/v1/snapshot?stale", b"archive-ab")
+        assert (status, body) == (500, b"stale not allowed for restore")
         status, _, body = await site.ask("PUT", "/v1/snapshot", b"nonsense")
         assert (status, body) == (400, b"the archive is no archive")
         async with site.client() as client:
