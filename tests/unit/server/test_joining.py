@@ -107,3 +107,26 @@ def test_a_promise_on_disk_that_is_no_list_of_servers_refuses_the_start(tmp_path
         pins.read()
     pins.remove()
     assert pins.read() is None
+
+
+async def test_losing_the_race_against_the_first_leaders_log_is_no_failure(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            group = Group(tmp_path, stack)
+            late = group.add(2, expect=3)
+            raft = group.parts[0].raft
+
+            async def bootstrap(peers: list[Peer]) -> None:
+                raft.peers = list(peers)
+                raise Refused("this server has a configuration already")
+
+            monkeypatch.setattr(raft, "bootstrap", bootstrap)
+            await nursery.start(group.add(1, expect=3).run)
+            await nursery.start(late.run)
+            await nursery.start(group.add(3, expect=3).run)
+            await trio.sleep(1.0)
+            assert group.configurations() == [["id-1", "id-2", "id-3"]] * 3
+            assert late.announcement().bootstrapped
+            nursery.cancel_scope.cancel()
