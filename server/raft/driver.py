@@ -80,6 +80,8 @@ class RaftDriver:
         self._kick = trio.Event()
         self._kicked = False
         self._sync_began_s: float | None = None
+        self._sync_limiter = trio.CapacityLimiter(1)
+        """Its own, so that archives and snapshots that fill the threads of the process never hold up a sync."""
         self._stopped = False
         self.rounds_total = 0
         self.syncs_total = 0
@@ -206,7 +208,7 @@ class RaftDriver:
             write = self._journal.begin_sync()
             failpoint("driver.before_sync")
             self._sync_began_s = self._clock()
-            await trio.to_thread.run_sync(write)
+            await trio.to_thread.run_sync(write, limiter=self._sync_limiter)
             self._sync_began_s = None
             failpoint("driver.after_sync")
             self.syncs_total += 1
