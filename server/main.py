@@ -15,6 +15,7 @@ from agent.node_id import read_or_make
 from agent.process import main_of
 from agent.tls import internal_tls
 from base.chance import Chance
+from base.clock import elapsed_s
 from base.disk import RealDisk, lock_folder
 from base.errors import ConfigInvalid
 from base.network import RealNetwork
@@ -71,6 +72,7 @@ class ServerProcess:
             settings=raft_settings(mine),
             pool=pool,
             rng=chance.generator("raft"),
+            clock=elapsed_s,
         )
         self.server = Server(
             mine,

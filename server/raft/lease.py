@@ -13,10 +13,13 @@ processed from this leader in this term. An echo says two things:
 The arithmetic of the lease. Let the majority have echoed t. Each of them processed that append at a true time not
 before t. A new leader needs a vote of one of them, so it is elected at least `election_min_s`, on *that server's*
 clock, after t. Clocks run at rates within 10 % of each other: while the follower's clock advances by E, the leader's
-advances by at least 0.9 E. So until t + 0.9 * election_min_s on the leader's clock there is no other leader. A server
-that restarts forgets its promise and therefore treats its start as if it had heard a leader then. A leadership
-transfer breaks the promise on purpose, so the leader gives its lease up for the rest of the term before it sends
-`timeout now`.
+advances by at least 0.9 E. So until t + 0.9 * election_min_s on the leader's clock there is no other leader. The
+clock must go on while a machine is suspended (`base.clock.elapsed_s`). A process that is paused between its look at the
+lease and its answer does no harm: it reads what was current at that look, when the read had begun already.
+
+A server that restarts forgets its promise and therefore treats its start as if it had heard a leader then. So does one
+that was in a term before its bootstrap. A leadership transfer breaks the promise on purpose, so the leader gives its
+lease up for the rest of the term before it sends `timeout now`.
 
 Source: Ongaro's thesis, sections 6.4 and 6.4.1.
 """

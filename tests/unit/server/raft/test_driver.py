@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 
+from base.clock import elapsed_s
 from base.errors import DiskFailed, InvalidRequest, InvariantBroken, MeshError, NoLeader, OutcomeUnknown, RateLimited
 from server.raft import driver as module
 from server.raft.core import Core, FetchSnapshot, Outbox, Outcome
@@ -101,7 +102,7 @@ class Parts:
             core=cast(Core, self.core),
             journal=cast(Journal, self.journal),
             machine=self,
-            clock=trio.current_time,
+            clock=options.pop("clock", trio.current_time),
             on_round=lambda outbox: self.notes.append("round"),
             on_fetch=lambda wanted: self.notes.append(("fetch", wanted)),
             **options,
@@ -236,6 +237,18 @@ async def test_a_timer_begins_a_round_and_its_lateness_is_measured() -> None:
         await parts.rounds(2)
         parts.core.wake_s = float("inf")
         assert parts.driver.lags_s
+
+
+async def test_the_clock_of_consensus_need_not_be_that_of_timers() -> None:
+    async with running(clock=elapsed_s) as parts:
+        parts.core.wake_s = elapsed_s() + 0.01
+        parts.driver.kick()
+        await parts.rounds(2)
+        parts.core.wake_s = float("inf")
+        proposal = parts.driver.propose(b"x", 0.05)
+        with pytest.raises(OutcomeUnknown), trio.fail_after(WAIT_S):
+            await proposal.wait()
+        assert parts.driver.lags_s[0] < WAIT_S
 
 
 async def test_the_rest_of_a_round_goes_to_a_core_that_replaces_another() -> None:
