@@ -293,6 +293,6 @@ RENAMED: dict[str, str] = {
     "ui_dir": "ui_config.dir",
     "ui_content_path": "ui_config.content_path",
 }
-"""Older spellings -> the key they mean. Both may not be set in one file."""
+"""Older spellings -> the key they mean. Where one file has both, the older one has no effect."""
 
 assert all(new in BY_PATH and old not in BY_PATH for old, new in RENAMED.items())

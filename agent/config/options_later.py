@@ -178,6 +178,7 @@ _SERVERS = (
     _row("primary_datacenter", Kind.TEXT, "", "Datacenter that owns tokens, intentions and the CA."),
     _row("primary_gateways", Kind.TEXTS, [], "Mesh gateways of the primary datacenter.", flag="primary-gateway"),
     _row("primary_gateways_interval", Kind.DURATION, "30s", "Pause between two looks for gateways."),
+    _row("audit", Kind.OPAQUE, {}, "Audit log of another product's paid edition."),
     _row("license_path", Kind.TEXT, "", "Licence file of another product; not needed."),
     *_rows(Kind.BOOL, True, "autopilot.", {"cleanup_dead_servers": "Remove dead servers when new ones join."}),
     *_rows(Kind.BOOL, False, "autopilot.", {"disable_upgrade_migration": "Keep old servers voting during an upgrade."}),

@@ -203,16 +203,28 @@ def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def tree_source(tree: dict[str, object], place: str, complaints: list[str], warnings: list[str]) -> Source:
-    """Flatten a parsed file; unknown keys and wrong types become complaints with their place."""
+    """Flatten a parsed file; unknown keys and wrong types become complaints with their place.
+
+    Files that serve old and new releases write a key under its old and its new name: the new one counts.
+    """
     source = Source({}, {})
+    names: dict[str, str] = {}
     for path, value in _leaves(tree, "", place, complaints):
         known = RENAMED.get(path, path)
         option = BY_PATH[known]
         if value is None:
             continue  # JSON null, as other tools write for "not set"
-        if known in source.values and option.kind not in LISTS:
-            complaints.append(f"{place}: {path}: set twice, also as {known}")
-            continue
+        if option.kind not in LISTS:
+            other = names.get(known)
+            if other == path:
+                complaints.append(f"{place}: {path}: set twice")
+                continue
+            if other is not None:
+                kept, dropped = (path, other) if path == known else (other, path)
+                warnings.append(f"{place}: {dropped}: has no effect beside {kept}, its newer name")
+                if kept == other:
+                    continue
+            names[known] = path
         try:
             source.put(known, checked(option, value), f"{place}: {path}")
         except WrongValue as error:

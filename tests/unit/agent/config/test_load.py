@@ -144,7 +144,6 @@ def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.hcl", "a = ", "line 1"),
         ("a.hcl", "ports { http = 1 }\nports { http = 2 }", "set twice"),
-        ("a.json", '{"ca_file": "x", "tls": {"defaults": {"ca_file": "y"}}}', "set twice, also as"),
         ("a.txt", "{}", "must end in .json or .hcl"),
     ],
 )
@@ -153,6 +152,20 @@ def test_files_that_cannot_be_read_are_refused_by_name(tmp_path: Path, name: str
     found = complaint("-config-file", str(tmp_path / name))
     assert found.startswith(f"{tmp_path}/{name}: ")
     assert text in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"acl_token": "old", "acl": {"tokens": {"default": "new"}}, "audit": {"enabled": false}}',
+        '{"acl": {"tokens": {"default": "new"}}, "acl_token": "old"}',
+    ],
+)
+def test_of_an_old_and_a_new_name_in_one_file_the_new_one_counts(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    config, warnings = load([*BASE, "-config-file", str(tmp_path / "a.json")], environment={}, role="server")
+    assert config.acl_token_default.reveal() == "new"
+    assert any("acl_token: has no effect beside acl.tokens.default, its newer name" in warning for warning in warnings)
 
 
 def test_files_with_foreign_bytes_are_refused(tmp_path: Path) -> None:
