@@ -282,7 +282,6 @@ class RaftTransport:
         wait_s = REDIAL_S_MIN
         with link.cancel:
             while True:
-                link.redial = trio.Event()
                 try:
                     stream = await self._dial(link.peer.address)
                 except MeshError as error:
@@ -300,6 +299,7 @@ class RaftTransport:
                             self._broken(link)
                     if trio.current_time() - began_s > LINK_STEADY_S:
                         wait_s = REDIAL_S_MIN
+                link.redial = trio.Event()  # only a peer that dials us from now on is worth another try at once
                 with trio.move_on_after(wait_s):
                     await link.redial.wait()
                 wait_s = min(wait_s * 2, REDIAL_S_MAX)
