@@ -1,7 +1,7 @@
 """Operator.*: the Raft configuration and changes to it. Source: HTTP API, section 11; raft and servers, section 5."""
 
 from acl.access import OPERATOR_READ, OPERATOR_WRITE
-from base.errors import InvalidRequest, Refused
+from base.errors import InvalidRequest, NoLeader, Refused
 from server.endpoints.registry import Call, Kind, method
 from structs.cluster import (
     AddPeerRequest,
@@ -56,8 +56,14 @@ async def raft_remove_peer(call: Call, request: RemovePeerRequest) -> Empty:
         raise InvalidRequest("exactly one of server id and address names the peer to remove")
     raft = call.services.raft
     await raft.confirm_leadership(timeout_s=call.services.config.rpc_hold_timeout_s)
+    leader = raft.leader()
+    if leader is None:
+        raise NoLeader
     for peer in raft.configuration():
         if peer.server_id == request.server_id or (request.address and peer.address == request.address):
+            if peer.server_id == leader.server_id:
+                await raft.transfer_leadership(None)
+                raise NoLeader  # nothing was changed yet: the call is sent on to the new leader
             await raft.remove_peer(peer.server_id)
             return Empty()
     if request.server_id:

@@ -73,6 +73,28 @@ async def test_an_agent_that_is_interrupted_leaves_and_the_servers_know(tmp_path
         assert (await statuses_of(server))[agent.name] in (2, 3)
 
 
+@pytest.mark.parametrize("asked", ["leader", "follower", "agent"])
+async def test_a_leader_that_is_to_be_removed_hands_over_first(tmp_path: Path, asked: str) -> None:
+    async with Cluster(tmp_path) as cluster:
+        everybody = {server.name: server.rpc_address for server in cluster.servers}
+        leader = await cluster.leader()
+        other = next(server for server in cluster.servers if server is not leader)
+        node = {"leader": leader, "follower": other, "agent": cluster.agents[0]}[asked]
+        reply = await node.request("DELETE", f"/v1/operator/raft/peer?address={leader.rpc_address}")
+        assert (reply.status, reply.body) == (200, b"")
+        del everybody[leader.name]
+        await wait_configuration(other, everybody)
+        assert (await other.request("PUT", "/v1/kv/after", b"1")).status == 200
+
+
+async def test_the_only_server_cannot_be_removed(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, servers=1, agents=0) as cluster:
+        server = cluster.servers[0]
+        reply = await server.request("DELETE", f"/v1/operator/raft/peer?address={server.rpc_address}")
+        assert reply.status == 500
+        assert (await server.request("PUT", "/v1/kv/after", b"1")).status == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_server_that_is_told_to_stop_does_not_leave(tmp_path: Path, number: signal.Signals) -> None:
     async with Cluster(tmp_path, servers=1, agents=0) as cluster:
