@@ -136,9 +136,15 @@ class HTTPListener:
 
     async def _sweep(self) -> None:
         while True:
+            looked_s = self._shared.now_s
             await trio.sleep(SWEEP_INTERVAL_S)
             self._tick()
             now_s = self._shared.now_s
+            missed_s = now_s - looked_s - SWEEP_INTERVAL_S
+            if missed_s > SWEEP_INTERVAL_S:
+                # The process was stopped or stalled: what clients sent meanwhile nobody has read yet.
+                for connection in self._connections.values():
+                    connection.deadline_s += missed_s
             overdue = [one for one in self._connections.values() if one.deadline_s < now_s]
             for connection in overdue:
                 self._expired_count += 1

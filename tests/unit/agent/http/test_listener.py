@@ -328,6 +328,15 @@ async def test_a_trickle_of_bytes_does_not_move_the_deadline(autojump_clock: tri
         assert site.listener.statistics().connections_count == 0
 
 
+async def test_a_pause_of_the_whole_process_is_nobodys_delay(autojump_clock: trio.testing.MockClock) -> None:
+    autojump_clock.autojump_threshold = 0.02
+    async with http_site() as site, site.client() as client:
+        assert (await client.exchange(GET))[0] == 404
+        autojump_clock.jump(3600.0)
+        await trio.sleep(1.0)
+        assert (await client.exchange(GET))[0] == 404
+
+
 async def test_a_client_that_takes_no_answer_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
     autojump_clock.autojump_threshold = 0.02
     async with http_site(quick(write_s=3.0)) as site, site.client() as client:
