@@ -23,6 +23,7 @@ class ServerList:
         rng.shuffle(self._addresses)
         self._leader = ""
         self._rebalance_at_s = 0.0
+        self._failed_count = 0
         self.heard = False
         """Whether any server ever answered; until then the addresses are only a hope."""
 
@@ -52,11 +53,16 @@ class ServerList:
             self._leader = ""
         if self._addresses and self._addresses[0] == address:
             self._addresses.append(self._addresses.pop(0))
+            self._failed_count += 1
+            if self._failed_count >= len(self._addresses):
+                # Whoever named these may have known few of the servers: the operator's addresses count again.
+                self._addresses += [each for each in self._join if each not in self._addresses]
 
     def update(self, addresses: list[str], leader: str, now_s: float) -> None:
         """Take what a server said about all servers; keeps the order of those that stay."""
-        known = list(dict.fromkeys(addresses))[:SERVERS_MAX] or self._join
+        known = list(dict.fromkeys(addresses))[:SERVERS_MAX] or list(self._join)
         self._leader = leader
+        self._failed_count = 0
         self.heard = True
         if now_s >= self._rebalance_at_s:
             self._rebalance_at_s = now_s + REBALANCE_S * (1 + self._rng.random() / 5)

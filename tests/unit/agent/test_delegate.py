@@ -236,3 +236,16 @@ def test_an_empty_answer_brings_the_join_addresses_back() -> None:
     servers.update(["c:1"], "", 0.0)
     servers.update([], "", 1.0)
     assert sorted(servers.addresses) == ["a:1", "b:1"]
+
+
+def test_the_join_addresses_count_again_when_all_that_were_named_fail() -> None:
+    """A server of a forming cluster names itself alone; if just that one dies, the agent must not be lost."""
+    servers = ServerList(["a:1", "b:1", "c:1"], random.Random(1))
+    servers.update(["c:1"], "c:1", 0.0)
+    assert servers.addresses == ["c:1"]
+    for _ in range(2):
+        servers.failed("c:1")
+    assert servers.pick(leader_wanted=True) in {"a:1", "b:1"}
+    assert sorted(servers.addresses) == ["a:1", "b:1", "c:1"]
+    servers.update(["a:1", "b:1"], "a:1", 1.0)
+    assert sorted(servers.addresses) == ["a:1", "b:1"]
