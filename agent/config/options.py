@@ -130,7 +130,7 @@ _RAFT = (
         "raft_snapshot_interval",
         Kind.DURATION,
         "30s",
-        "How often to look whether a snapshot is due.",
+        "Least time between two snapshots, unless the log fills its 32 MiB of memory.",
         reader=_SERVER,
         least=0.1,
     ),
