@@ -13,6 +13,7 @@ import os
 import select
 import stat
 import time
+import traceback
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -20,6 +21,9 @@ from base.secret import HIDDEN, Secret
 
 LINE_BYTES_MAX = 4096
 """PIPE_BUF on Linux: a pipe that polls writable takes so many bytes at once without blocking."""
+
+TRACE_LINES_MAX = 12
+"""Frames of a traceback that are written: the innermost, which fit a line."""
 
 SECRET_FIELDS = frozenset({"token", "secret", "password", "key_pem", "encrypt", "authorization"})
 
@@ -208,6 +212,11 @@ class Logger:
         """Something was not done that should have been."""
         if self._sink.level <= 4:
             self._sink.write(Level.ERR, self._name, message, fields)
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the innermost lines of an error's traceback, for the line that tells of a defect."""
+    return "".join(traceback.format_exception(error)[-TRACE_LINES_MAX:])
 
 
 def get_logger(name: str) -> Logger:

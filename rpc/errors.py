@@ -4,17 +4,17 @@ The wire form is a list `[class name, text, definite]`, packed. A definite bit i
 whoever receives an error of a class it does not know keeps the bit, and with it what may be tried again.
 """
 
-import logging
 from typing import Final
 
 import base.errors
 from base.codec import Record, decode, encode
 from base.errors import Internal, InvariantBroken, MeshError, OutcomeUnknown, Refused
+from base.log import get_logger, trace_of
 
 ERROR_TEXT_CHARACTERS_MAX: Final = 16 * 1024
 """An error is for reading; whatever is longer came from somebody's input."""
 
-_log = logging.getLogger(__name__)
+_log = get_logger("rpc")
 
 _KINDS: Final[dict[str, type[MeshError]]] = {
     name: kind
@@ -72,5 +72,5 @@ def as_mesh_error(error: Exception, method: str) -> MeshError:
         return error
     if isinstance(error, InvariantBroken):
         raise error
-    _log.error("defect in the handler of %s", method, exc_info=error)
+    _log.error(f"defect in the handler of {method}", trace=trace_of(error))
     return Internal(f"internal error in {method}: {type(error).__name__}")

@@ -1,6 +1,5 @@
 """Accept, let the first byte pick the protocol, serve. Caps and deadlines come before anything is believed."""
 
-import logging
 from collections.abc import Awaitable, Callable, Container
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +8,7 @@ import trio
 
 from base.errors import Unreachable
 from base.limits import KeyedCap
+from base.log import get_logger
 from base.network import Listener, Network, Stream, split_address
 from rpc.caller import Caller
 from rpc.connection import Connection, Handler, StreamHandler
@@ -27,7 +27,7 @@ HANDSHAKE_TIMEOUT_S: Final = 5.0
 
 RaftHandler = Callable[[Stream, Caller], Awaitable[None]]
 
-_log = logging.getLogger(__name__)
+_log = get_logger("rpc")
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +118,7 @@ class RPCListener:
                 ).run()  # fmt: skip
         except (Unreachable, PeerRefused) as error:
             self._handshakes_failed += 1
-            _log.debug("connection from %s: %s", source, error)
+            _log.debug("connection refused", peer=source, reason=str(error))
         finally:
             stream.close_now()
             self._cap.leave(source)

@@ -1,7 +1,6 @@
 """One request -> its answer, in the order in which requests are judged (HTTP conventions, section 1)."""
 
 import re
-import traceback
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
@@ -11,13 +10,12 @@ from agent.http.reader import BodyRule, Request
 from agent.http.registry import ROUTES, Endpoint, RequestContext, Route, Services
 from agent.http.response import Response, text_response
 from base.errors import InvariantBroken, MeshError
-from base.log import get_logger
+from base.log import get_logger, trace_of
 
 BLOCKED_TEXT = "Endpoint is blocked by agent configuration"
 NOT_AN_ENDPOINT_TEXT = "Invalid URL path: not a recognized HTTP API endpoint\n"
 NOT_THE_API_TEXT = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
 ROOT_TEXT = "Consul Agent"
-TRACE_LINES_MAX = 12
 _log = get_logger("http")
 PREFIX_DEPTH_MAX = 6
 """Slashes in the deepest prefix route, and one to spare."""
@@ -168,6 +166,6 @@ class Dispatcher:
             method=context.method,
             path=context.path,
             error=repr(error),
-            trace="".join(traceback.format_exception(error)[-TRACE_LINES_MAX:]),
+            trace=trace_of(error),
         )
         return defect_response(is_write=endpoint.is_write)

@@ -57,13 +57,13 @@ async def test_an_error_of_the_handler_is_raised_at_the_caller(method: str) -> N
 
 
 @pytest.mark.parametrize("method", ["defect", "defect_later"])
-async def test_a_defect_fails_its_own_call_only_and_is_logged(method: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_defect_fails_its_own_call_only_and_is_logged(method: str, capfd: pytest.CaptureFixture[str]) -> None:
     async with running_pair() as pair:
         with pytest.raises(Internal) as caught:
             await pair.call(method)
         assert not caught.value.definite
         assert "a defect" not in str(caught.value)
-        assert f"defect in the handler of {method}" in caplog.text
+        assert f"defect in the handler of {method}" in capfd.readouterr().out
         assert await pair.call("echo", b"x") == b"x"
 
 

@@ -92,12 +92,12 @@ async def test_an_error_of_the_handler_reaches_a_sender_that_waits() -> None:
             await stream.receive_chunk()
 
 
-async def test_a_defect_of_the_handler_is_internal(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_defect_of_the_handler_is_internal(capfd: pytest.CaptureFixture[str]) -> None:
     async with running_pair() as pair:
         async with pair.pool.stream(pair.address, "defect", b"") as stream:
             with pytest.raises(Internal):
                 await stream.receive_chunk()
-        assert "defect in the handler" in caplog.text
+        assert "defect in the handler" in capfd.readouterr().out
         assert await pair.call("echo", b"x") == b"x"
 
 
