@@ -312,8 +312,6 @@ def _server_addresses(reply: HelloReply) -> list[str]:
     alive: list[str] = []
     others: list[str] = []
     for member in reply.members:
-        if member.tags.get("role") == "consul":
-            host = f"[{member.address}]" if ":" in member.address else member.address
-            address = f"{host}:{member.tags.get('port', '8300')}"
-            (alive if member.status is MemberStatus.ALIVE else others).append(address)
+        if member.is_server:
+            (alive if member.status is MemberStatus.ALIVE else others).append(member.rpc_address)
     return alive or others

@@ -18,7 +18,7 @@ from server.bootstrap import Begin, Bootstrap, Complaint, Pin, Seen, Unpin, peer
 from server.config import ServerConfig
 from server.consensus import Consensus
 from server.forwarding import Pool
-from server.roster import ALIVE_S, Roster, is_server, node_id, rpc_address
+from server.roster import ALIVE_S, Roster, node_id
 from structs.cluster import HelloReply, HelloRequest, Member, MemberStatus, Peer
 
 HELLO_FAST_S = 0.1
@@ -229,9 +229,9 @@ class Joining:
         me = reply.me
         if me.server_id == self._peer.server_id:
             self._own_addresses.add(address)
-            if rpc_address(me.member) != self._peer.address or me.member.name != self._peer.name:
+            if me.member.rpc_address != self._peer.address or me.member.name != self._peer.name:
                 raise ConfigInvalid(
-                    f"node id {me.server_id} is also used by {me.member.name} at {rpc_address(me.member)}: "
+                    f"node id {me.server_id} is also used by {me.member.name} at {me.member.rpc_address}: "
                     "every server needs a data directory and a node id of its own"
                 )
             return
@@ -250,7 +250,7 @@ class Joining:
         self._roster.heard_of(said.known, now_s)
         if not said.is_server:
             return
-        peer = Peer(server_id=said.server_id, name=said.member.name, address=rpc_address(said.member))
+        peer = Peer(server_id=said.server_id, name=said.member.name, address=said.member.rpc_address)
         before = self._bootstrap.view, self._bootstrap.pinned, len(self._seen_s)
         self._seen_s[said.server_id] = now_s
         self._bootstrap.saw(
@@ -305,7 +305,7 @@ class Joining:
 
     def _targets(self) -> list[str]:
         addresses = dict.fromkeys(self._config.join)
-        addresses.update(dict.fromkeys(rpc_address(m) for m in self._roster.servers(self._now()) if is_server(m)))
+        addresses.update(dict.fromkeys(m.rpc_address for m in self._roster.servers(self._now()) if m.is_server))
         addresses.update(dict.fromkeys(peer.address for peer in self._raft.configuration()))
         return [address for address in addresses if address not in self._own_addresses]
 

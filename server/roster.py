@@ -33,17 +33,6 @@ def node_id(member: Member) -> str:
     return member.tags.get("id", "")
 
 
-def is_server(member: Member) -> bool:
-    """Whether the member says that it is a server."""
-    return member.tags.get("role") == "consul"
-
-
-def rpc_address(member: Member) -> str:
-    """host:port of a server's RPC port."""
-    host = f"[{member.address}]" if ":" in member.address else member.address
-    return f"{host}:{member.tags.get('port', '8300')}"
-
-
 class Roster:
     """The member table of one server, itself included."""
 
@@ -60,7 +49,7 @@ class Roster:
         """A member spoke to us. Raises Refused if its node id is in use elsewhere, RateLimited if we are full."""
         key = node_id(member)
         if key == node_id(self._self):
-            if rpc_address(member) != rpc_address(self._self) or member.name != self._self.name:
+            if member.rpc_address != self._self.rpc_address or member.name != self._self.name:
                 raise Refused(_id_conflict(key, self._self))
             return
         row = self._rows.get(key)
@@ -73,14 +62,14 @@ class Roster:
             and now_s - row.heard_directly_s < ALIVE_S
         ):
             raise Refused(_id_conflict(key, row.member))
-        if row is None and is_server(member):
-            self._take_address(rpc_address(member))
+        if row is None and member.is_server:
+            self._take_address(member.rpc_address)
         self._rows[key] = Row(member=member, heard_s=now_s, heard_directly_s=now_s, leaving=leaving)
 
     def _take_address(self, address: str) -> None:
         """Forget the server that was there before: two cannot listen on one port, so it has lost its data directory."""
         for key, row in list(self._rows.items()):
-            if is_server(row.member) and rpc_address(row.member) == address:
+            if row.member.is_server and row.member.rpc_address == address:
                 del self._rows[key]
 
     def heard_of(self, members: list[Member], now_s: float) -> None:
@@ -116,7 +105,7 @@ class Roster:
         return [
             row.member
             for _, row in sorted(self._rows.items())
-            if is_server(row.member) and (not alive_only or self._status(row, now_s) is MemberStatus.ALIVE)
+            if row.member.is_server and (not alive_only or self._status(row, now_s) is MemberStatus.ALIVE)
         ]
 
     def name_of(self, server_id: str) -> str | None:
@@ -153,7 +142,7 @@ def _moved(before: Member, after: Member) -> bool:
 
 
 def _id_conflict(key: str, holder: Member) -> str:
-    return f"node id {key} is also used by {holder.name} at {rpc_address(holder)}"
+    return f"node id {key} is also used by {holder.name} at {holder.rpc_address}"
 
 
 def _with_status(member: Member, status: MemberStatus) -> Member:

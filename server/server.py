@@ -18,7 +18,7 @@ import server.endpoints.txn  # noqa: F401  # each registers its methods
 from base.chance import Chance
 from base.errors import ConfigInvalid, MeshError, Refused
 from base.log import get_logger
-from base.network import Network, Stream
+from base.network import Network, Stream, join_address
 from fsm.machine import Machine
 from rpc.caller import Caller
 from rpc.listener import ListenerLimits, RPCListener
@@ -61,8 +61,8 @@ class Node(Consensus, Protocol):
 
 def self_peer(config: ServerConfig) -> Peer:
     """Return how this server stands in a configuration."""
-    host = f"[{config.advertise_host}]" if ":" in config.advertise_host else config.advertise_host
-    return Peer(server_id=config.node_id, name=config.node_name, address=f"{host}:{config.rpc_listen_port}")
+    address = join_address(config.advertise_host, config.rpc_listen_port)
+    return Peer(server_id=config.node_id, name=config.node_name, address=address)
 
 
 class Server:

@@ -37,6 +37,17 @@ class Member(Record, frozen=True, kw_only=True):
     tags: dict[str, str]
     status: MemberStatus = MemberStatus.ALIVE
 
+    @property
+    def is_server(self) -> bool:
+        """Whether the member says that it is a server."""
+        return self.tags.get("role") == "consul"
+
+    @property
+    def rpc_address(self) -> str:
+        """host:port of a server's RPC port; the port is whatever the member said, so dialling it may fail."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.tags.get('port', '8300')}"
+
 
 class Empty(Record, frozen=True, kw_only=True):
     """A request or reply with nothing in it."""

@@ -107,19 +107,19 @@ class RaftDriver:
             except InvalidRequest as error:
                 _log.warn("raft message refused", peer=server_id, error=str(error))
 
-        self._enqueue(handle)
+        self.do(handle)
 
     def connected(self, server_id: str, epoch: int) -> None:
         """Both directions to a peer are up."""
-        self._enqueue(lambda now_s: self._core.peer_connected(server_id, epoch, now_s))
+        self.do(lambda now_s: self._core.peer_connected(server_id, epoch, now_s))
 
     def disconnected(self, server_id: str, epoch: int) -> None:
         """The connection of that epoch is gone."""
-        self._enqueue(lambda now_s: self._core.peer_disconnected(server_id, epoch, now_s))
+        self.do(lambda now_s: self._core.peer_disconnected(server_id, epoch, now_s))
 
     def window(self, server_id: str, is_open: bool) -> None:
         """A peer takes more, or no more for now."""
-        self._enqueue(lambda now_s: self._core.set_window_open(server_id, is_open))
+        self.do(lambda now_s: self._core.set_window_open(server_id, is_open))
 
     # --- what others ask
 
@@ -144,7 +144,8 @@ class RaftDriver:
 
     def do(self, action: Callable[[float], None]) -> None:
         """Run `action(now_s)` on the core between two rounds."""
-        self._enqueue(action)
+        self._events.append(action)
+        self.kick()
 
     def kick(self) -> None:
         """Begin a round as soon as the one under way has ended."""
@@ -242,7 +243,3 @@ class RaftDriver:
                 self.proposals.discarded(proposal)
             else:
                 self.proposals.committed(proposal, outcome.result)
-
-    def _enqueue(self, event: Callable[[float], None]) -> None:
-        self._events.append(event)
-        self.kick()

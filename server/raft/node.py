@@ -120,7 +120,6 @@ class RaftNode:
         self._clock = clock
         self._nursery: trio.Nursery | None = None
         self._leadership_changed = trio.Event()
-        self._round_ended = trio.Event()
         self._confirm_next: _ConfirmRound | None = None
         self._confirm_pending: list[_ConfirmRound] = []
         self._applier = _MachineApplier(machine, snapshotting)

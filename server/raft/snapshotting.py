@@ -251,14 +251,9 @@ class Snapshotting:
         return self._state_folder / next(name for name in STATE_FOLDERS if name != in_use)
 
 
-def first_state_folder(state_folder: Path) -> Path:
-    """Where the working state is built at start."""
-    return state_folder / STATE_FOLDERS[0]
-
-
 def prepare_state(disk: Disk, snapshots: SnapshotStore, newest: SnapshotMeta | None, state_folder: Path) -> Store:
     """Return the working state at start: a copy of the newest snapshot, or nothing. Raises DataDamaged, DiskFailed."""
-    target = first_state_folder(state_folder)
+    target = state_folder / STATE_FOLDERS[0]
     for name in STATE_FOLDERS:
         disk.remove_tree(state_folder / name)
     if newest is None:
