@@ -5,7 +5,7 @@ import json
 
 import trio
 
-from tests.integration.http_client import HTTPConnection
+from jepsen.http_client import HTTPConnection
 
 OPERATIONS_A_TRANSACTION = 64
 CONNECTIONS = 16

@@ -12,8 +12,8 @@ from bench.harness import cpu_s, memory_mib, sync_times
 from bench.ledger import Results
 from bench.loads.load import KEYS_COUNT, VALUE_BYTES, run_load
 from bench.watchers import time_last_woken
-from tests.integration.cluster import Cluster, Node
-from tests.integration.http_client import HTTPConnection, NotAnswered, NotSent
+from jepsen.cluster import Cluster, Node
+from jepsen.http_client import HTTPConnection, NotAnswered, NotSent
 
 OPERATIONS = {
     "put": ("PUT", ""),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
-from tests.integration.http_client import fetch
+from jepsen.http_client import fetch
 
 PARKED_AFTER_S = 3.0
 """After the last query was sent, before the write: time for every query to reach its server and wait there."""

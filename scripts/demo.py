@@ -17,12 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from base.errors import MeshError
+from jepsen.cluster import Cluster, Node, ProcessFailed
+from jepsen.digests import wait_equal_digests
 from mesh.client import Client
 from mesh.query import Read
 from mesh.watch import watch_key
 from structs.query import Consistency
-from tests.integration.cluster import Cluster, Node, ProcessFailed
-from tests.integration.digests import wait_equal_digests
 
 KEYS_COUNT = 1_000
 KILL_AT = KEYS_COUNT // 2

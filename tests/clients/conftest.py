@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from tests.integration.cluster import Cluster
+from jepsen.cluster import Cluster
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import consul
 import pytest
 
-from tests.integration.cluster import Cluster
+from jepsen.cluster import Cluster
 
 KEYS = ["app/a", "app/b/1", "app/b/2", "app/c"]
 

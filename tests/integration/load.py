@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import trio
 
-from tests.integration.http_client import HTTPConnection, NotAnswered, NotSent, Reply
+from jepsen.http_client import HTTPConnection, NotAnswered, NotSent, Reply
 
 RETRY_PAUSE_S = 0.02
 

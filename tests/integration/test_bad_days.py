@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from jepsen.cluster import Cluster, Node
+from jepsen.digests import wait_equal_digests
+from jepsen.http_client import HTTPConnection, NotAnswered, NotSent
 from server.raft.journal_format import BATCH_MAGIC
-from tests.integration.cluster import Cluster, Node
-from tests.integration.digests import wait_equal_digests
-from tests.integration.http_client import HTTPConnection, NotAnswered, NotSent
 from tests.integration.load import Outcome, classify
 
 CONVERGE_S = 20.0

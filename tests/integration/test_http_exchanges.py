@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.integration.cluster import Cluster
+from jepsen.cluster import Cluster
 from tests.spec.exchange import run
 from tests.spec.test_exchanges import EXCHANGES
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import trio
 
-from tests.integration.cluster import Cluster
-from tests.integration.digests import wait_equal_digests
+from jepsen.cluster import Cluster
+from jepsen.digests import wait_equal_digests
 from tests.integration.load import Outcome, Writer, complaints, read_all
 
 SEED = 20_261_123

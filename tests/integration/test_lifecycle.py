@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.cluster import Cluster, Node
+from jepsen.cluster import Cluster, Node
 
 LEAVES = ("-hcl", "leave_on_terminate = true")
 PATIENCE_S = 20.0

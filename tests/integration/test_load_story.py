@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.http_client import Reply
+from jepsen.http_client import Reply
 from tests.integration.load import BadAnswer, KeyStory, Outcome, classify
 
 

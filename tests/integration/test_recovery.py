@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.integration.cluster import Cluster
+from jepsen.cluster import Cluster
 from tests.integration.test_bad_days import keys_under, refusal_of, wait_writable, write_some
 
 

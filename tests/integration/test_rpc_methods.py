@@ -10,6 +10,8 @@ import trio
 
 from base.codec import Record, decode, encode
 from base.errors import InvalidRequest, MeshError, Refused
+from jepsen.cluster import Cluster, Node
+from jepsen.digests import rpc_pool, wait_equal_digests
 from rpc.pool import RPCPool
 from structs.cluster import (
     AddPeerRequest,
@@ -43,8 +45,6 @@ from structs.kv import (
 from structs.query import Consistency, QueryOptions
 from structs.snapshot import FetchSnapshotRequest, SnapshotRestoreRequest, SnapshotSaveRequest
 from structs.txn import TxnOp, TxnReply, TxnRequest
-from tests.integration.cluster import Cluster, Node
-from tests.integration.digests import rpc_pool, wait_equal_digests
 
 CALL_TIMEOUT_S = 20.0
 CONVERGE_S = 20.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.integration.cluster import Cluster, ProcessFailed
+from jepsen.cluster import Cluster, ProcessFailed
 
 PATIENCE_S = 20.0
 MESH = Path(sys.executable).parent / "mesh"

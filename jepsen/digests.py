@@ -8,9 +8,9 @@ import trio
 from base.codec import decode, encode
 from base.errors import MeshError
 from base.network import RealNetwork
+from jepsen.cluster import Node
 from rpc.pool import RPCPool
 from structs.cluster import DigestReply, DigestRequest
-from tests.integration.cluster import Node
 
 POLL_INTERVAL_S = 0.05
 CALL_TIMEOUT_S = 5.0

@@ -1,4 +1,4 @@
-"""Real servers and agents as child processes on the loopback: start, stop, kill, pause, and what they wrote.
+"""Real servers and agents as child processes: start, stop, kill, pause, and what they wrote.
 
 Ports stay reserved for the cluster's whole life (a bound socket that never listens), so nobody else is given the
 port of a server that is down. Children die with this process, whatever ends it. Waits poll and are bounded.
@@ -18,7 +18,9 @@ from typing import Self
 
 import trio
 
-from tests.integration.http_client import NotAnswered, NotSent, Reply, fetch
+from jepsen.http_client import NotAnswered, NotSent, Reply, fetch
+from jepsen.network.network import Network
+from jepsen.network.plain import PlainNetwork
 
 POLL_INTERVAL_S = 0.02
 START_TIMEOUT_S = 20.0
@@ -54,9 +56,22 @@ class ReservedPort:
 class Node:
     """One mesh-server or mesh-agent process, its folder, ports and log."""
 
-    def __init__(self, *, program: str, name: str, folder: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        program: str,
+        name: str,
+        folder: Path,
+        options: Sequence[str] = (),
+        network: Network | None = None,
+        subject: bool = False,
+    ) -> None:
         self.program = program
         self.name = name
+        self.network: Network = network or PlainNetwork()
+        self.addresses = self.network.addresses(name)
+        self.subject = subject
+        """Whether it runs under the wrapper that can break its disk (`jepsen.subject`)."""
         self.folder = folder
         self.data_dir = folder / "data"
         self.log_path = folder / "log"
@@ -69,11 +84,16 @@ class Node:
 
     @property
     def http_address(self) -> str:
-        return f"127.0.0.1:{self._http.number}"
+        return f"{self.addresses.client}:{self._http.number}"
 
     @property
     def rpc_address(self) -> str:
-        return f"127.0.0.1:{self._rpc.number}"
+        """What the others dial."""
+        return f"{self.addresses.advertise}:{self._rpc.number}"
+
+    @property
+    def rpc_port(self) -> int:
+        return self._rpc.number
 
     @property
     def pid(self) -> int:
@@ -90,9 +110,13 @@ class Node:
         return None if self._process is None else self._process.poll()
 
     def command(self) -> list[str]:
+        start = [str(Path(sys.executable).parent / self.program)]
+        if self.subject:
+            start = [sys.executable, "-m", "jepsen.subject", self.program]
         return [
-            str(Path(sys.executable).parent / self.program),
-            *("-node", self.name, "-bind", "127.0.0.1", "-client", "127.0.0.1"),
+            *start,
+            *("-node", self.name, "-bind", self.addresses.bind, "-client", self.addresses.client),
+            *("-advertise", self.addresses.advertise),
             *("-data-dir", str(self.data_dir)),
             *("-http-port", str(self._http.number), "-server-port", str(self._rpc.number)),
             *self.options,
@@ -104,8 +128,8 @@ class Node:
         self._told_to_end = False
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
+            self._process = subprocess.Popen(  # noqa: S603  our own program
+                self.network.wrap(self.name, self.command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -151,7 +175,7 @@ class Node:
 
     async def _until(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
         with trio.move_on_after(timeout_s):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  another process cannot set an event of ours
                 await trio.sleep(POLL_INTERVAL_S)
             return
         raise ProcessFailed(f"{self.name} did not {what}\n{self.log_tail()}")
@@ -207,22 +231,59 @@ class Cluster:
         agents: int = 1,
         options: Sequence[str] = ("-log-level", "info"),
         environment: Mapping[str, str] | None = None,
+        network: Network | None = None,
+        subject: bool = False,
     ) -> None:
         self.folder = folder
-        self.servers = [
-            Node(program="mesh-server", name=f"server-{number}", folder=folder / f"server-{number}")
-            for number in range(1, servers + 1)
-        ]
-        self.agents = [
-            Node(program="mesh-agent", name=f"agent-{number}", folder=folder / f"agent-{number}")
-            for number in range(1, agents + 1)
-        ]
+        self.network: Network = network or PlainNetwork()
+        self.subject = subject
+        self._options = list(options)
+        self._environment = dict(environment or {})
+        self._servers_made = 0
+        self.servers: list[Node] = []
+        self.retired: list[Node] = []
+        """Servers that were taken out for good; their folders and logs stay."""
+        self.agents = [self._node("mesh-agent", f"agent-{number}") for number in range(1, agents + 1)]
+        for _ in range(servers):
+            self.servers.append(self._next_server())
         for node in self.nodes:
-            joins = [word for peer in self.servers if peer is not node for word in ("-retry-join", peer.rpc_address)]
-            node.options = [*joins, *options]
-            node.environment = dict(environment or {})
+            node.options = self._joining(node)
         for server in self.servers:
             server.options += ["-bootstrap-expect", str(servers)]
+
+    def _node(self, program: str, name: str) -> Node:
+        subject = self.subject and program == "mesh-server"
+        node = Node(program=program, name=name, folder=self.folder / name, network=self.network, subject=subject)
+        node.environment = dict(self._environment)
+        return node
+
+    def _next_server(self) -> Node:
+        self._servers_made += 1
+        return self._node("mesh-server", f"server-{self._servers_made}")
+
+    def _joining(self, node: Node) -> list[str]:
+        joins = [word for peer in self.servers if peer is not node for word in ("-retry-join", peer.rpc_address)]
+        return [*joins, *self._options]
+
+    async def open_ports(self) -> None:
+        """Let the network pass what goes to the servers' RPC ports."""
+        for node in self.nodes:
+            await self.network.open_port(node.name, node.rpc_port)
+
+    async def add_server(self) -> Node:
+        """Start one more server with an empty disk, which joins the others by itself."""
+        node = self._next_server()
+        node.options = self._joining(node)
+        await self.network.open_port(node.name, node.rpc_port)
+        self.servers.append(node)
+        node.start()
+        return node
+
+    def retire(self, node: Node) -> None:
+        """Kill a server that is no member any more, and forget it."""
+        node.kill()
+        self.servers.remove(node)
+        self.retired.append(node)
 
     @property
     def nodes(self) -> list[Node]:
@@ -230,6 +291,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         try:
+            await self.open_ports()
             self.start()
             await self.wait_ready()
         except BaseException:
@@ -250,7 +312,7 @@ class Cluster:
 
     def close(self) -> None:
         """Kill whatever runs and give the ports back. Data and logs stay."""
-        for node in self.nodes:
+        for node in [*self.nodes, *self.retired]:
             node.close()
 
     async def stop(self) -> None:

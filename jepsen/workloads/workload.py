@@ -1,0 +1,52 @@
+"""The shape of a workload: who does what, final reads, and its checkers."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jepsen.checkers.verdict import Checker
+from jepsen.client import Client
+
+
+class Worker:
+    """One client of a workload: its number, its chance, and what it may call. It has one operation at a time."""
+
+    def __init__(self, *, process: int, position: int, rng: random.Random, client: Client) -> None:
+        self.process = process
+        """Unique in the run."""
+        self.position = position
+        """0, 1, ... within its workload."""
+        self.rng = rng
+        self.client = client
+        """Records every call."""
+
+
+class Workload(ABC):
+    """One instance a run. `step` is called again and again by every worker until the run's time is over."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    """One line for `python -m jepsen list`."""
+    workers_count: ClassVar[int] = 6
+    rate_hz: ClassVar[float] = 20.0
+    """Steps a second of one worker, at most; the run scales it."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        """Decides what is common to all workers."""
+
+    async def prepare(self, client: Client) -> None:  # noqa: B027  most need nothing
+        """Before the faults begin; may raise MeshError."""
+
+    @abstractmethod
+    async def step(self, worker: Worker) -> None:
+        """Choose and make one operation (or the few that belong together). Never raises for what a server does."""
+
+    @abstractmethod
+    async def finish(self, clients: Sequence[Client]) -> None:
+        """Final reads, after the last healing: one client for each node. Calls made here are marked `final`."""
+
+    @abstractmethod
+    def checkers(self) -> list[Checker]:
+        """Judges of this workload's part of the history. Needs no instance state: they also run on saved histories."""
