@@ -1,15 +1,14 @@
 """H8: a cut-off leader believes in itself for a while; leases and confirmation rounds keep its reads honest."""
 
+import msgspec
 import pytest
 
 from server.raft import envelope as wire
 from server.raft.core import Core
 from server.raft.timings import Guards, Timings
 from tests.fakes.group import Group
-from tests.sim.__main__ import LEASES
-from tests.sim.checks import Violation
-from tests.sim.process import SimSettings
-from tests.sim.simulation import Simulation
+from tests.sim.plan import PLANS
+from tests.sim.simulation import run_seed
 
 
 def leader_cut_off_until_the_next_is_elected(guards: Guards) -> Group:
@@ -37,23 +36,22 @@ def test_without_the_guard_two_leaders_answer_reads() -> None:
     assert sum(group[each].lease_valid(group.now_s) for each in "abc") == 2
 
 
-def convicted(settings: SimSettings) -> bool:
+def convicted(off: tuple[str, ...] = ()) -> bool:
     """Does some seed elect a leader beside another's lease, or read what is stale?"""
-    for seed in range(7010, 7060):
-        try:
-            Simulation(seed, settings=settings, **LEASES).run()
-        except Violation:
-            return True
-    return False
+    plan = msgspec.structs.replace(PLANS["leases"], off=off)
+    return any(run_seed(plan, seed).violation is not None for seed in SEEDS)
+
+
+SEEDS = range(7010, 7060)
 
 
 def test_without_the_leaders_half_of_the_promise_reads_are_stale() -> None:
-    assert convicted(SimSettings(guards=Guards(h8_lease=False)))
+    assert convicted(off=("h8",))
 
 
 def test_without_the_voters_half_of_the_promise_leases_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Core, "_leader_is_live", lambda core: False)
-    assert convicted(SimSettings())
+    assert convicted()
 
 
 def test_without_giving_the_lease_up_before_a_transfer_leases_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +59,7 @@ def test_without_giving_the_lease_up_before_a_transfer_leases_overlap(monkeypatc
         return core.is_leader and core.ready and now < core._confirmations.lease_until_s(now)
 
     monkeypatch.setattr(Core, "lease_valid", kept)
-    assert convicted(SimSettings())
+    assert convicted()
 
 
 def test_a_cut_off_leader_is_never_confirmed_and_steps_down() -> None:

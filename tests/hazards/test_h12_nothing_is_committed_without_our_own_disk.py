@@ -1,12 +1,12 @@
 """H12: a leader counts itself without waiting for its own disk; the order of a round is what makes that safe."""
 
+import msgspec
 import pytest
 
 from structs.cluster import Peer
 from tests.fakes.group import Group
-from tests.sim.checks import Violation
-from tests.sim.process import SimSettings
-from tests.sim.simulation import Simulation
+from tests.sim.plan import PLANS, Plan
+from tests.sim.simulation import run_seed
 
 
 def test_a_proposal_is_not_settled_by_the_round_that_appends_it_even_in_a_group_of_one() -> None:
@@ -37,18 +37,14 @@ def test_a_leader_that_dies_before_its_sync_has_committed_nothing() -> None:
     assert group["a"].commit_index < group["a"].last_index
 
 
-SLOW_DISKS = SimSettings(crash_in_sync=0.05, sync_mean_s=0.02)
-WRONG_ORDER = SimSettings(crash_in_sync=0.05, sync_mean_s=0.02, order=False)
+SLOW_DISKS = PLANS["slow-disks"]
+WRONG_ORDER = msgspec.structs.replace(SLOW_DISKS, off=("order",))
 SEEDS = range(4, 16)
 
 
-def convicted(seed: int, settings: SimSettings) -> bool:
+def convicted(seed: int, plan: Plan) -> bool:
     """Does this seed break a promise?"""
-    try:
-        Simulation(seed, settings=settings).run()
-    except Violation:
-        return True
-    return False
+    return run_seed(plan, seed).violation is not None
 
 
 def test_promises_sent_before_the_sync_lose_what_was_acknowledged() -> None:

@@ -1,130 +1,149 @@
-"""Run or replay seeds: `python -m tests.sim --seeds 200 --start 0 --jobs 2 --nodes 3 --off h4`."""
+"""Run seeds: `python -m tests.sim --plan all --seeds 200 --jobs 2`, and one again: `--start 17 --seeds 1 --story`."""
 
 import argparse
 import multiprocessing
 import sys
 import time
-import traceback
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
 
 import msgspec
 
-from server.raft.timings import Guards
-from tests.sim.checks import Violation
-from tests.sim.process import SimSettings
-from tests.sim.simulation import Simulation
+from tests.sim.plan import FAULTS, PLANS, Plan, command, draw, flag
+from tests.sim.shrink import shrink
+from tests.sim.simulation import Outcome, run_seed
+
+SHRUNK_COUNT_MAX = 2
+"""So many failing seeds of a campaign are shrunk: the others mostly fail of the same cause."""
 
 
-class Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes a run; with a seed it is replayed exactly."""
+class Work(msgspec.Struct, frozen=True):
+    """One seed to be run; the name is that of the plan from which `plan` was made."""
 
-    nodes: int = 3
-    duration_s: float = 18.0
-    membership: bool = False
-    members_min: int = 3
-    """Changes of membership leave at least so many."""
-    leases: bool = False
-    """Faults, writes and reads chosen so that a leader is often replaced while it may still hold its lease."""
-    off: tuple[str, ...] = ()
-    threshold: int = 25
-    trailing: int = 8
-
-    def command(self, seed: int) -> str:
-        """The command that brings this run back."""
-        words = [f"python -m tests.sim --start {seed} --seeds 1 --nodes {self.nodes} --duration {self.duration_s:g}"]
-        words += [f"--threshold {self.threshold} --trailing {self.trailing}"]
-        words += [f"--membership --members-min {self.members_min}"] if self.membership else []
-        words += ["--leases"] if self.leases else []
-        words += [f"--off {','.join(self.off)}"] if self.off else []
-        return " ".join(words)
-
-    def settings(self) -> SimSettings:
-        """The guards that are left, by the first part of their names."""
-        names = {name.split("_")[0]: name for name in Guards.__struct_fields__}
-        unknown = [each for each in self.off if each not in names and each not in ("order", "fsync")]
-        if unknown:
-            raise SystemExit(f"unknown guards: {unknown}; known are {sorted(names)}, order, fsync")
-        return SimSettings(
-            guards=Guards(**{names[each]: False for each in self.off if each in names}),
-            order="order" not in self.off,
-            durable="fsync" not in self.off,
-            snapshot_threshold=self.threshold,
-            trailing_count=self.trailing,
-        )
+    name: str
+    plan: Plan
+    seed: int
+    keep: tuple[int, ...] | None
 
 
-LEASES: dict[str, Any] = {
-    "faults": ("bridge", "bridge", "transfer", "one way", "isolate"),
-    "writes_rate": 2.5,
-    "reads_rate": 60.0,
-    "fault_interval_s": 1.5,
-}
+def _run(work: Work) -> tuple[Work, Outcome]:
+    return work, run_seed(work.plan, work.seed, work.keep)
 
 
-def run_seed(arguments: Arguments, seed: int) -> tuple[int, Counter[str], str | None]:
-    """Run one seed; returns the counts and what was violated, if anything."""
-    simulation = Simulation(
-        seed,
-        servers_count=arguments.nodes,
-        duration_s=arguments.duration_s,
-        membership=arguments.membership,
-        members_min=arguments.members_min,
-        settings=arguments.settings(),
-        **(LEASES if arguments.leases else {}),
-    )
-    try:
-        return seed, simulation.run(), None
-    except Violation as violation:
-        return seed, simulation.checker.counts, str(violation)
-    except Exception:  # the border: whatever a core dies of is a finding, and the other seeds go on
-        return seed, simulation.checker.counts, traceback.format_exc(limit=-4)
-
-
-def _run(work: tuple[Arguments, int]) -> tuple[int, Counter[str], str | None]:
-    return run_seed(*work)
-
-
-def main() -> int:
-    """Exit code 1 if any seed broke a promise."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--start", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--duration", type=float, default=18.0)
-    parser.add_argument("--threshold", type=int, default=25)
-    parser.add_argument("--trailing", type=int, default=8)
-    parser.add_argument("--membership", action="store_true")
-    parser.add_argument("--members-min", type=int, default=3)
-    parser.add_argument("--leases", action="store_true")
-    parser.add_argument("--off", default="")
-    given = parser.parse_args()
-    arguments = Arguments(
-        nodes=given.nodes,
-        duration_s=given.duration,
-        membership=given.membership,
-        members_min=given.members_min,
-        leases=given.leases,
-        off=tuple(filter(None, given.off.split(","))),
-        threshold=given.threshold,
-        trailing=given.trailing,
+    parser.add_argument("--plan", choices=[*PLANS, "all"], default="three-servers", help="all: each seed the next plan")
+    parser.add_argument("--seeds", type=int, default=50, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--keep", type=_positions, help="of one seed, only the steps at these positions: 3,7,12")
+    parser.add_argument("--story", action="store_true", help="of one seed, print what happens")
+    parser.add_argument(
+        "--shrink",
+        action=argparse.BooleanOptionalAction,
+        help=f"shorten the first {SHRUNK_COUNT_MAX} failing runs (the default, but with --keep or --story)",
     )
-    work = [(arguments, seed) for seed in range(given.start, given.start + given.seeds)]
-    total: Counter[str] = Counter()
-    failed = 0
-    began_s = time.monotonic()
-    with multiprocessing.Pool(given.jobs) as pool:
-        for seed, counts, violation in pool.imap_unordered(_run, work):
-            total.update(counts)
-            if violation is not None:
-                failed += 1
-                print(f"seed {seed}: {violation}\n  {arguments.command(seed)}", flush=True)
-    took_s = time.monotonic() - began_s
-    print(", ".join(f"{name} {count}" for name, count in sorted(total.items())))
-    print(f"{given.seeds} seeds, {failed} violations, {took_s:.1f} s")
+    group = parser.add_argument_group("changes to the plan")
+    for field in msgspec.structs.fields(Plan):
+        if field.type is bool:
+            group.add_argument(flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction)
+        else:
+            kind = _names if isinstance(field.default, tuple) else field.type
+            group.add_argument(flag(field.name), dest=field.name, type=kind, metavar=str(field.default))
+    return parser
+
+
+def _positions(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in text.split(",") if each)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(each for each in text.split(",") if each)
+
+
+def main(words: list[str]) -> int:
+    """Exit code 1 if any seed broke a promise."""
+    parser = _parser()
+    given = parser.parse_args(words)
+    if given.seeds != 1 and (given.story or given.keep is not None):
+        parser.error("--keep and --story are for one seed: --seeds 1")
+    changes = {name: getattr(given, name) for name in Plan.__struct_fields__ if getattr(given, name) is not None}
+    names = list(PLANS) if given.plan == "all" else [given.plan]
+    plans = {name: msgspec.structs.replace(PLANS[name], **changes) for name in names}
+    complaint = next(filter(None, (plan.complaint() for plan in plans.values())), None)
+    if complaint is not None:
+        parser.error(complaint)
+    works = [
+        Work(names[seed % len(names)], plans[names[seed % len(names)]], seed, given.keep)
+        for seed in range(given.start, given.start + given.seeds)
+    ]
+    failed = _campaign(works, given.jobs, story=given.story)
+    wanted = given.shrink if given.shrink is not None else not given.story and given.keep is None
+    for work in failed[:SHRUNK_COUNT_MAX] if wanted else ():
+        _print_shrunk(work)
     return 1 if failed else 0
 
 
+def _campaign(works: list[Work], jobs: int, *, story: bool) -> list[Work]:
+    """Run them all, print what broke and what it amounted to; returns those that failed."""
+    total: Counter[str] = Counter()
+    failed = []
+    simulated_s = 0.0
+    began_s = time.monotonic()
+    with multiprocessing.Pool(jobs) as pool:
+        for done_count, (work, outcome) in enumerate(pool.imap_unordered(_run, works), 1):
+            total.update(outcome.counts)
+            simulated_s += outcome.simulated_s
+            if story:
+                _print_story(work, outcome)
+            if outcome.violation is not None:
+                failed.append(work)
+                replay = command(work.name, work.plan, work.seed, work.keep)
+                print(f"seed {work.seed}: {outcome.violation}\n  {replay}", flush=True)
+            rates = _rates(done_count, len(failed), time.monotonic() - began_s, simulated_s)
+            if sys.stderr.isatty():
+                print(f"\r{rates}", end="\n" if done_count == len(works) else "", file=sys.stderr, flush=True)
+    faults = {name: (total.pop(f"fault {name}", 0), total.pop(f"missed {name}", 0)) for name in FAULTS}
+    print("faults: " + ", ".join(f"{name} {count}" for name, (count, _) in faults.items() if count))
+    print("hit nothing: " + ", ".join(f"{name} {missed}" for name, (_, missed) in faults.items() if missed))
+    print("counts: " + ", ".join(f"{name} {count}" for name, count in sorted(total.items())))
+    print(rates)
+    return failed
+
+
+def _rates(seeds_count: int, failed_count: int, took_s: float, simulated_s: float) -> str:
+    return (
+        f"{seeds_count} seeds, {failed_count} violations, {took_s:.1f} s, {simulated_s:.0f} simulated s, "
+        f"{simulated_s / took_s:.0f} simulated s per s"
+    )
+
+
+def _print_story(work: Work, outcome: Outcome) -> None:
+    _print_schedule(work.plan, work.seed, work.keep)
+    print("what happened:")
+    for at_s, text in outcome.story:
+        print(f"{at_s:10.3f} s  {text}")
+
+
+def _print_schedule(plan: Plan, seed: int, keep: Iterable[int] | None) -> None:
+    print("schedule:")
+    for position, step in enumerate(draw(plan, seed)):
+        if keep is None or position in keep:
+            print(f"  {step.line(position)}")
+
+
+def _print_shrunk(work: Work) -> None:
+    shrunk = shrink(work.plan, work.seed, work.keep)
+    if shrunk is None:
+        raise AssertionError(f"seed {work.seed} does not fail again: something but the seed decides")
+    rest = "" if shrunk.minimal else ", and not to the end"
+    print(
+        f"seed {work.seed}, shrunk from {shrunk.steps_before_count} steps to {len(shrunk.keep)} "
+        f"in {shrunk.attempts_count} attempts{rest}: {shrunk.outcome.violation}"
+    )
+    print(f"  {command(work.name, shrunk.plan, work.seed, shrunk.keep)}")
+    _print_schedule(shrunk.plan, work.seed, shrunk.keep)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,55 +1,66 @@
-"""Seeds of the consensus simulation: groups of three and five under faults, with and without changes of membership.
+"""Seeds of the consensus simulation, spread over all its plans, and what makes such runs worth anything.
 
-More of them: `python -m tests.sim --seeds 1000 --start 1000 --jobs 2` (see `docs/internals/simulation.md`).
+More of them: `python -m tests.sim --plan all --seeds 1000 --start 1000 --jobs 2` (see `docs/internals/simulation.md`).
 """
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.sim.__main__ import Arguments, run_seed
-from tests.sim.simulation import Simulation
+from tests.sim.plan import FAULTS, PLANS, command
+from tests.sim.simulation import run_seed
 
 SEEDS_PER_TEST = 10
-PLANS = {
-    "three servers": (Arguments(), 9),
-    "five servers": (Arguments(nodes=5), 3),
-    "changing members": (Arguments(membership=True), 3),
-    "down to one member": (Arguments(nodes=2, membership=True, members_min=1), 2),
-    "leases": (Arguments(leases=True), 3),
-    "tiny snapshots": (Arguments(threshold=5, trailing=0), 2),
+TESTS = {
+    "three-servers": 7,
+    "five-servers": 3,
+    "changing-members": 4,
+    "down-to-one-member": 3,
+    "leases": 4,
+    "tiny-snapshots": 3,
+    "tiny-snapshots-five": 2,
+    "tiny-snapshots-three-to-five": 2,
+    "rare-faults": 2,
+    "slow-disks": 2,
 }
-"""Name -> what to run, and how many tests of ten seeds."""
+"""Plan -> how many tests of ten seeds."""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def chunks() -> list[tuple[str, int]]:
-    """(plan, first seed) for each test: 220 seeds in all."""
-    return [(name, number * SEEDS_PER_TEST) for name, (_, count) in PLANS.items() for number in range(count)]
+    """(plan, first seed) for each test."""
+    return [(name, number * SEEDS_PER_TEST) for name, count in TESTS.items() for number in range(count)]
+
+
+def test_each_plan_is_run_and_the_seeds_are_three_hundred() -> None:
+    assert TESTS.keys() == PLANS.keys()
+    assert len(chunks()) * SEEDS_PER_TEST >= 300
 
 
 @pytest.mark.parametrize(("plan", "first_seed"), chunks(), ids=lambda value: str(value))
 def test_no_promise_is_broken_and_the_group_converges(plan: str, first_seed: int) -> None:
-    arguments = PLANS[plan][0]
     for seed in range(first_seed, first_seed + SEEDS_PER_TEST):
-        _, _, violation = run_seed(arguments, seed)
-        assert violation is None, f"{violation}\n{arguments.command(seed)}"
+        outcome = run_seed(PLANS[plan], seed)
+        assert outcome.violation is None, f"{outcome.violation}\n{command(plan, PLANS[plan], seed)}"
 
 
 def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
     program = (
-        "from tests.sim.__main__ import Arguments, run_seed\n"
-        "for seed in range(4):\n"
-        "    for plan in (Arguments(nodes=5), Arguments(membership=True), Arguments(leases=True, nodes=5)):\n"
-        "        print(sorted(run_seed(plan, seed)[1].items()))"
+        "from tests.sim.plan import PLANS\n"
+        "from tests.sim.simulation import run_seed\n"
+        "for name, plan in PLANS.items():\n"
+        "    outcome = run_seed(plan, 1)\n"
+        "    print(name, sorted(outcome.counts.items()), outcome.story, outcome.violation)"
     )
     runs = {
         subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
@@ -59,11 +70,23 @@ def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
     assert len(runs) == 1
 
 
-def test_the_faults_really_happen_and_the_group_works_between_them() -> None:
-    counts = Simulation(3, duration_s=30.0).run()
-    for name in ("acked", "default reads", "consistent reads", "crashes", "elections", "snapshots", "installed"):
-        assert counts[name] > 0, name
+@pytest.fixture(scope="module")
+def counts() -> Counter[str]:
+    """What a few seeds did together."""
+    total: Counter[str] = Counter()
+    for plan in ("changing-members", "rare-faults"):
+        for seed in range(100, 104):
+            total.update(run_seed(PLANS[plan], seed).counts)
+    return total
 
 
-def test_a_disk_that_forgets_is_convicted() -> None:
-    assert any(run_seed(Arguments(off=("fsync",)), seed)[2] is not None for seed in range(5))
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_really_happens(counts: Counter[str], fault: str) -> None:
+    assert counts[f"fault {fault}"] > 0
+
+
+@pytest.mark.parametrize(
+    "work", ["acked", "default reads", "consistent reads", "crashes", "elections", "snapshots", "installed"]
+)
+def test_the_group_works_between_the_faults(counts: Counter[str], work: str) -> None:
+    assert counts[work] > 0

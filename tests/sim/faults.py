@@ -1,0 +1,184 @@
+"""What each fault of a schedule does. All draws happen at once, from the step's own generator."""
+
+import random
+from collections.abc import Callable
+
+from tests.sim.plan import FAULTS, Step
+from tests.sim.process import SimServer
+from tests.sim.room import Room
+from tests.sim.world import Network
+
+Act = Callable[[Room, random.Random, SimServer], str | None]
+"""Strikes; returns what happened, or None where nothing could."""
+
+
+def act(room: Room, step: Step, position: int) -> None:
+    """Let one step happen, count it, and tell it."""
+    rng = random.Random(step.seed)
+    happened = ACTS[step.fault](room, rng, room.aimed_at(step, rng))
+    room.checker.counts[f"fault {step.fault}" if happened else f"missed {step.fault}"] += 1
+    room.tell(f"[{position}] {step.fault}: {happened or 'there is nothing to hit'}")
+
+
+# --- processes
+
+
+def _crash(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    return room.restart_later(server, rng) if server.is_up else None
+
+
+def _crash_all(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    return "; ".join(room.restart_later(each, rng) for each in room.servers.values() if each.is_up) or None
+
+
+def _power(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    """Half of the room loses power at once."""
+    half = [each for each in room.servers.values() if rng.random() < 0.5]
+    return "; ".join(room.restart_later(each, rng, power=True) for each in half if each.is_up) or None
+
+
+def _pause(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    duration_s = rng.uniform(0.2, 4.0)
+    server.pause(duration_s)
+    return f"{server.server_id} stands still for {duration_s:.2f} s"
+
+
+def _slow_disk(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    server.sync_factor = rng.choice((20.0, 100.0))
+    duration_s = rng.uniform(0.5, 3.0)
+    room.world.after(duration_s, lambda: setattr(server, "sync_factor", 1.0))
+    return f"{server.server_id} syncs {server.sync_factor:g} times slower for {duration_s:.2f} s"
+
+
+# --- links
+
+
+def _sides(room: Room, rng: random.Random) -> tuple[list[str], list[str]]:
+    names = sorted(room.servers)
+    side = sorted(rng.sample(names, rng.randrange(1, len(names))))
+    return side, [name for name in names if name not in side]
+
+
+def _partition(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    side, rest = _sides(room, rng)
+    duration_s = rng.uniform(0.3, 4.0)
+    room.network.cut({Network.pair(first, second) for first in side for second in rest})
+    room.heal_later(duration_s)
+    return f"{', '.join(side)} apart from {', '.join(rest)} for {duration_s:.2f} s"
+
+
+def _isolate(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    duration_s = rng.uniform(0.5, 4.0)
+    room.network.cut({Network.pair(server.server_id, other) for other in room.others(server)})
+    room.heal_later(duration_s)
+    return f"{server.server_id} alone for {duration_s:.2f} s"
+
+
+def _bridge(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    """One server loses some of the others, who still reach each other: who is heard differs from who could be.
+
+    Then, while somebody may be about to campaign, a voter forgets its promise or a leader hears nobody any more.
+    """
+    others = room.others(server)
+    lost = sorted(rng.sample(others, rng.randrange(1, len(others)))) if len(others) > 1 else others
+    heals_s, blow_s, deaf_s = rng.uniform(1.0, 3.0), rng.uniform(0.5, 1.3), rng.uniform(0.3, 2.0)
+    forgetful = room.servers[rng.choice(others)] if rng.random() < 0.5 else None
+    deaf = rng.random() < 0.7
+    room.network.cut({Network.pair(server.server_id, other) for other in lost})
+    room.heal_later(heals_s)
+
+    def second_blow() -> None:
+        if forgetful is not None and forgetful.is_up:
+            _blink(room, forgetful)
+        if deaf:
+            _deafen(room, server, deaf_s)
+
+    room.world.after(blow_s, second_blow)
+    return f"{server.server_id} without {', '.join(lost)} for {heals_s:.2f} s"
+
+
+def _one_way(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    side, rest = _sides(room, rng)
+    pairs = [Network.pair(first, second) for first in side for second in rest]
+    directions = {pair if rng.random() < 0.5 else pair[::-1] for pair in sorted(pairs)}
+    if rng.random() < 0.5:
+        directions = {(server.server_id, other) for other in room.others(server)}
+    room.network.stall(directions)
+    breaks_s = rng.uniform(0.2, 2.0) if rng.random() < 0.5 else None
+    if breaks_s is not None:
+        room.world.after(breaks_s, room.network.break_stalled)
+    heals_s = rng.uniform(0.3, 4.0)
+    room.heal_later(heals_s)
+    broken = "" if breaks_s is None else f", given up after {breaks_s:.2f} s"
+    return f"silent {', '.join(f'{a} to {b}' for a, b in sorted(directions))} for {heals_s:.2f} s{broken}"
+
+
+def _flap(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    times_s = sorted(rng.uniform(0.0, 2.0) for _ in range(rng.randrange(2, 8)))
+    for time_s in times_s:
+        room.world.after(time_s, lambda: room.network.break_all(server.server_id))
+    return f"the links of {server.server_id} break {len(times_s)} times in {times_s[-1]:.2f} s"
+
+
+def _blink(room: Room, server: SimServer) -> None:
+    """A process dies and is back at once: everything that it had only promised is forgotten."""
+    server.stop(power=False)
+    room.tell(f"{server.server_id} is killed, back at once")
+    room.world.after(0.02, lambda: room.start(server))
+
+
+def _deafen(room: Room, server: SimServer, duration_s: float) -> None:
+    """The others still hear this server, and it hears nobody."""
+    room.network.stall({(other, server.server_id) for other in room.others(server)})
+    room.tell(f"{server.server_id} hears nobody for {duration_s:.2f} s")
+    room.heal_later(duration_s)
+
+
+# --- what operators do
+
+
+def _transfer(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    leading = room.leaders()
+    for leader in leading:
+        deaf, delay_s, deaf_s = rng.random() < 0.5, rng.uniform(0.0, 0.06), rng.uniform(0.3, 2.0)
+        leader.transfer()
+        if deaf:
+            room.world.after(delay_s, lambda leader=leader, deaf_s=deaf_s: _deafen(room, leader, deaf_s))  # type: ignore[misc]
+    return ", ".join(f"{leader.server_id} hands over" for leader in leading) or None
+
+
+def _change(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    """Whoever leads is asked to add a member or to remove one, never itself."""
+    asked = []
+    for leader in room.leaders():
+        assert leader.core is not None
+        members = {peer.server_id for peer in leader.core.configuration()}
+        outside = [peer for peer in room.peers if peer.server_id not in members]
+        inside = [peer for peer in room.peers if peer.server_id in members and peer != leader.peer]
+        add = len(members) < room.plan.members_min or rng.random() < 0.5
+        if outside and add:
+            peer = rng.choice(outside)
+            leader.change("add", peer)
+            asked.append(f"{leader.server_id} is to add {peer.server_id}")
+        elif inside:
+            peer = rng.choice(inside)
+            leader.change("rem", peer)
+            asked.append(f"{leader.server_id} is to remove {peer.server_id}")
+    return "; ".join(asked) or None
+
+
+ACTS: dict[str, Act] = {
+    "crash": _crash,
+    "crash all": _crash_all,
+    "power": _power,
+    "partition": _partition,
+    "bridge": _bridge,
+    "one way": _one_way,
+    "flap": _flap,
+    "pause": _pause,
+    "slow disk": _slow_disk,
+    "transfer": _transfer,
+    "isolate": _isolate,
+    "change": _change,
+}
+assert ACTS.keys() == FAULTS.keys()

@@ -1,0 +1,99 @@
+"""The servers of one run, their links, and what is told of them; what faults and clients act upon."""
+
+import random
+
+from structs.cluster import Peer
+from tests.sim.checks import Checker, Violation
+from tests.sim.plan import LEADER, Plan, Step
+from tests.sim.process import SimServer
+from tests.sim.world import Network, Port, World
+
+
+class Room:
+    """Each source of chance has a generator of its own, so that more draws of one do not shift those of another."""
+
+    def __init__(self, plan: Plan, seed: int) -> None:
+        self.plan = plan
+        self.seed = seed
+        self.world = World(self.rng("world"))
+        self.checker = Checker()
+        self.story: list[tuple[float, str]] = []
+        """(simulated seconds, what happened), in this order."""
+        self.peers = [
+            Peer(server_id=f"server-{number}", name=f"n{number}", address=f"127.0.0.1:{8300 + number}")
+            for number in range(plan.servers_count)
+        ]
+        self._crashes: dict[str, random.Random] = {}
+        settings = plan.settings()
+        self.servers = {
+            peer.server_id: SimServer(self.world, peer, self.checker, settings, self._crashed, self._elected)
+            for peer in self.peers
+        }
+        ports: dict[str, Port] = dict(self.servers)
+        self.network = Network(self.world, ports, delay_mean_s=self.rng("delays").choice((0.002, 0.01, 0.03)))
+        first = self.peers[: plan.nodes]
+        for server in self.servers.values():
+            server.network = self.network
+            server.start(bootstrap=first if server.peer in first else None)
+
+    def rng(self, name: str) -> random.Random:
+        """A generator for one purpose."""
+        return random.Random(f"{name} of seed {self.seed}")
+
+    def tell(self, text: str) -> None:
+        """Something happens now."""
+        self.story.append((self.world.time_s, text))
+
+    def leaders(self) -> list[SimServer]:
+        """Those that believe that they lead."""
+        return [server for server in self.servers.values() if server.core is not None and server.core.is_leader]
+
+    def aimed_at(self, step: Step, rng: random.Random) -> SimServer:
+        """Whom a step hits: somebody, if it is meant for the leader and nobody leads."""
+        if step.on != LEADER:
+            return self.servers[step.on]
+        return rng.choice(self.leaders() or list(self.servers.values()))
+
+    def others(self, server: SimServer) -> list[str]:
+        """The ids of all servers but this one."""
+        return [other for other in self.servers if other != server.server_id]
+
+    def start(self, server: SimServer) -> None:
+        """Begin a process, unless one runs."""
+        if not server.is_up:
+            server.start()
+            self.tell(f"{server.server_id} starts")
+
+    def restart_later(self, server: SimServer, rng: random.Random, *, power: bool | None = None) -> str:
+        """End a process now and begin another; returns what happened."""
+        power = rng.random() < 0.7 if power is None else power
+        delay_s = rng.uniform(0.05, 3.0)
+        server.stop(power=power)
+        self.world.after(delay_s, lambda: self.start(server))
+        return f"{server.server_id} {'loses power' if power else 'is killed'}, back in {delay_s:.2f} s"
+
+    def heal_later(self, delay_s: float) -> None:
+        """All links work again in `delay_s`."""
+
+        def heal() -> None:
+            self.network.heal()
+            self.tell("the links heal")
+
+        self.world.after(delay_s, heal)
+
+    def _crashed(self, server: SimServer, *, power: bool | None = None) -> None:
+        """A server dies inside a sync or at a snapshot, as no schedule says."""
+        rng = self._crashes.setdefault(server.server_id, self.rng(f"crashes of {server.server_id}"))
+        self.tell("of its own: " + self.restart_later(server, rng, power=power))
+
+    def _elected(self, elected: SimServer) -> None:
+        """Nobody is elected while the leader of an earlier term may still answer reads alone.
+
+        Late votes may still make somebody the leader of an *earlier* term; it can neither commit nor hold a lease.
+        """
+        assert elected.core is not None
+        self.tell(f"{elected.server_id} is elected in term {elected.core.term}")
+        for server in self.servers.values():
+            core = server.core
+            if core is not None and core.term < elected.core.term and core.lease_valid(server.clock.now_s()):
+                raise Violation(f"{elected.server_id} is elected while {server.server_id} holds its lease")
