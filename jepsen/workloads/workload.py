@@ -4,9 +4,13 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
+from urllib.parse import quote
 
 from jepsen.checkers.verdict import Checker
 from jepsen.client import Client
+
+ROOT = "jepsen/"
+"""All keys of all workloads are under it, so that a cluster that is somebody's can be tidied."""
 
 
 class Worker:
@@ -19,7 +23,7 @@ class Worker:
         """0, 1, ... within its workload."""
         self.rng = rng
         self.client = client
-        """Records every call."""
+        """Records every call. Replaced by one at another node if its own was taken out of the cluster for good."""
 
 
 class Workload(ABC):
@@ -35,9 +39,17 @@ class Workload(ABC):
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         """Decides what is common to all workers."""
+        self.prefix = f"{ROOT}{self.name}/{rng.getrandbits(24):06x}/"
+        """Every key of this run begins with it."""
 
-    async def prepare(self, client: Client) -> None:  # noqa: B027  most need nothing
-        """Before the faults begin; may raise MeshError."""
+    async def prepare(self, client: Client) -> None:
+        """Before the faults begin: remove what an earlier run of the same seed left in a cluster that was kept.
+
+        Raises CallFailed, CallUnclear.
+        """
+        entries, _ = await client.http.scan(self.prefix)
+        if entries:
+            await client.http.request("DELETE", f"/v1/kv/{quote(self.prefix)}?recurse", is_write=True)
 
     @abstractmethod
     async def step(self, worker: Worker) -> None:
@@ -47,6 +59,7 @@ class Workload(ABC):
     async def finish(self, clients: Sequence[Client]) -> None:
         """Final reads, after the last healing: one client for each node. Calls made here are marked `final`."""
 
+    @staticmethod
     @abstractmethod
-    def checkers(self) -> list[Checker]:
-        """Judges of this workload's part of the history. Needs no instance state: they also run on saved histories."""
+    def checkers() -> list[Checker]:
+        """Judges of this workload's part of the history. Of no instance: they also run on saved histories."""

@@ -1,0 +1,108 @@
+"""Which key a worker uses now, which keys are read in the end, and what all workloads do with single keys."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+
+from jepsen.client import HTTP, Answer, Client, Entry
+from jepsen.history import Operation, Outcome
+from jepsen.workloads.workload import Worker
+
+UNKNOWN_MAX = 8
+"""A key with so many unknown operations is left: each may have happened at any time, and the search for a legal order
+doubles with it."""
+RECENT_KEYS = 8
+"""So many of the newest keys are read from every node in the end; older ones from one node each, by turns."""
+MODES = ("default", "default", "consistent", "stale")
+"""How reads are shared out."""
+
+
+class SharedKeys:
+    """One key for each group of neighbouring workers, who use it at once, then move on to a fresh one.
+
+    Neighbours are at different nodes, since workers are dealt out to nodes one by one.
+    """
+
+    def __init__(self, prefix: str, *, workers_per_key: int, operations_max: int) -> None:
+        self._prefix = prefix
+        self._workers_per_key = workers_per_key
+        self._operations_max = operations_max
+        self._current: dict[int, str] = {}
+        self._used: dict[str, int] = {}
+        self._unknown: dict[str, int] = {}
+
+    def of(self, worker: Worker) -> str:
+        """Return the key that this worker's next operation is for."""
+        group = worker.position // self._workers_per_key
+        key = self._current.get(group, "")
+        if not key or self._used[key] >= self._operations_max or self._unknown[key] >= UNKNOWN_MAX:
+            key = f"{self._prefix}{len(self._used)}"
+            self._current[group] = key
+            self._used[key] = self._unknown[key] = 0
+        return key
+
+    def count(self, operation: Operation) -> None:
+        """Note an operation's end. Those that did not happen cost a checker nothing and do not count."""
+        self._used[operation.key] += operation.outcome is not Outcome.FAILED
+        self._unknown[operation.key] += operation.outcome is Outcome.UNKNOWN
+
+    def all(self) -> list[str]:
+        """Every key that was ever used, oldest first."""
+        return list(self._used)
+
+
+def final_reads(clients: Sequence[Client], keys: Sequence[str]) -> Iterator[tuple[Client, str]]:
+    """Who reads which key in the end: the newest everybody, each older one somebody."""
+    older = keys[:-RECENT_KEYS]
+    for position, key in enumerate(older):
+        yield clients[position % len(clients)], key
+    for key in recent(keys):
+        for client in clients:
+            yield client, key
+
+
+def recent(keys: Sequence[str]) -> Sequence[str]:
+    """Return the keys that everybody reads in the end."""
+    return keys[-RECENT_KEYS:]
+
+
+def choose_mode(rng: random.Random, *, stale: bool = True) -> str:
+    """Return a consistency mode for a read."""
+    mode = rng.choice(MODES)
+    return "default" if mode == "stale" and not stale else mode
+
+
+def number(text: str) -> int | str:
+    """Return the number a value is, or the text itself: nobody wrote that, and the checkers will say so."""
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def numbers(text: str) -> list[int | str]:
+    """Return the numbers in a value, which are separated by spaces."""
+    return [number(word) for word in text.split()]
+
+
+def text_of(elements: Iterable[int | str]) -> str:
+    """Return the value that `numbers` understands."""
+    return " ".join(map(str, elements))
+
+
+def number_in(entry: Entry | None) -> int | str | None:
+    """Return the number in a key, None if there is no such key."""
+    return None if entry is None else number(entry.value)
+
+
+def cas_index(entry: Entry | None) -> int:
+    """Return what a compare-and-set on top of this read must say: 0 wants the key to be absent."""
+    return 0 if entry is None else entry.modify_index
+
+
+async def read_number(client: Client, key: str, mode: str) -> tuple[Operation, Entry | None]:
+    """Record a `read` of a number (None: no such key), and return the entry as well."""
+    found: Entry | None = None
+
+    async def action(http: HTTP) -> Answer:
+        nonlocal found
+        found, index = await http.get(key, mode=mode)
+        return Answer(output=number_in(found), index=index)
+
+    return await client.call("read", action, key=key, mode=mode), found

@@ -1,0 +1,94 @@
+"""Reads, writes, deletions and compare-and-sets of a few keys at a time: each key must be linearizable.
+
+Operations, all with `key`; every value is a number that is written once in a run:
+
+| function | input           | output      |                                                                        |
+| -------- | --------------- | ----------- | ---------------------------------------------------------------------- |
+| `read`   |                 | value, null | `mode` is default, consistent or stale; stale ones promise nothing     |
+| `write`  | value, null     |             | null deletes the key: a register begins as null and is null again then |
+| `cas`    | [expected, new] |             | failed: `expected` was not there any more, or nobody was reached       |
+
+A compare-and-set is made by index: a read (an operation of its own) finds the value and its index, and the set names
+that index. As no value is written twice, that is a compare-and-set by value, but for null: a key that was deleted,
+written and deleted again in between is absent as before, and index 0 asks for nothing else.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jepsen.checkers.verdict import Checker
+from jepsen.client import HTTP, Answer, Client
+from jepsen.history import Operation, Outcome
+from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, final_reads, number_in, read_number
+from jepsen.workloads.workload import Worker, Workload
+
+WORKERS_PER_KEY = 3
+OPERATIONS_MAX = 150
+"""Operations on one key. With final reads it stays below 200: the search for a legal order is quick then."""
+
+
+class Register(Workload):
+    """See the module."""
+
+    name: ClassVar[str] = "register"
+    description: ClassVar[str] = "reads, writes, deletions and compare-and-sets of few keys: linearizable"
+    workers_count: ClassVar[int] = 6
+    rate_hz: ClassVar[float] = 20.0
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self._keys = SharedKeys(self.prefix, workers_per_key=WORKERS_PER_KEY, operations_max=OPERATIONS_MAX)
+        self._values = itertools.count(1)
+
+    async def step(self, worker: Worker) -> None:
+        """Read, write, delete, or read and compare-and-set the group's key."""
+        key = self._keys.of(worker)
+        chance = worker.rng.random()
+        if chance < 0.40:
+            operation, _ = await read_number(worker.client, key, choose_mode(worker.rng))
+        elif chance < 0.70:
+            operation = await _write(worker.client, key, next(self._values))
+        elif chance < 0.75:
+            operation = await _delete(worker.client, key)
+        else:
+            operation = await self._compare_and_set(worker, key)
+        self._keys.count(operation)
+
+    async def finish(self, clients: Sequence[Client]) -> None:
+        """Read the newest keys from every node, each older one from some node."""
+        for client, key in final_reads(clients, self._keys.all()):
+            await read_number(client, key, "default")
+
+    @staticmethod
+    def checkers() -> list[Checker]:
+        """Linearizability, key by key."""
+        return []
+
+    async def _compare_and_set(self, worker: Worker, key: str) -> Operation:
+        mode = choose_mode(worker.rng, stale=False)
+        read, entry = await read_number(worker.client, key, mode)
+        if read.outcome is not Outcome.OK:
+            return read
+        self._keys.count(read)
+        expected, new, index = number_in(entry), next(self._values), cas_index(entry)
+
+        async def action(http: HTTP) -> Answer:
+            return Answer(happened=await http.put(key, str(new), cas=index))
+
+        return await worker.client.call("cas", action, key=key, value=[expected, new])
+
+
+async def _write(client: Client, key: str, value: int) -> Operation:
+    async def action(http: HTTP) -> Answer:
+        return Answer(happened=await http.put(key, str(value)))
+
+    return await client.call("write", action, key=key, value=value)
+
+
+async def _delete(client: Client, key: str) -> Operation:
+    async def action(http: HTTP) -> Answer:
+        return Answer(happened=await http.delete(key))
+
+    return await client.call("write", action, key=key, value=None)
