@@ -122,13 +122,15 @@ class HTTP:
         reply = await self.request("DELETE", f"/v1/kv/{quote(key)}{query}", is_write=True)
         return _said_true(reply)
 
-    async def txn(self, operations: list[dict[str, Any]], *, is_write: bool = True) -> list[Entry] | None:
+    async def txn(
+        self, operations: list[dict[str, Any]], *, is_write: bool = True, mode: str = ""
+    ) -> list[Entry] | None:
         """Do KV operations ({"Verb": ..., "Key": ..., "Value": text, "Index": ...}) together.
 
-        Returns the results; None: it was rolled back (409).
+        Returns the results; None: it was rolled back (409). `mode` counts where nothing is written.
         """
         body = json.dumps([{"KV": _with_encoded_value(operation)} for operation in operations]).encode()
-        reply = await self.request("PUT", "/v1/txn", body, is_write=is_write, passing=(409,))
+        reply = await self.request("PUT", f"/v1/txn{_query(mode=mode)}", body, is_write=is_write, passing=(409,))
         if reply.status == 409:
             return None
         return [_entry(result["KV"]) for result in reply.json().get("Results") or []]

@@ -1,0 +1,123 @@
+"""Blocking queries on keys that change: no change is missed, no index goes back, nobody is woken late.
+
+There are three keys; one changes all the time, one every second or so, one seldom. Two writers change any of them;
+each of the others watches one key in one mode, asking again and again with the index that it was given last.
+
+| function | input                     | output                                      |                         |
+| -------- | ------------------------- | ------------------------------------------- | ----------------------- |
+| `write`  | value, null               | {"modify_index": m}                         | null deletes: m is null |
+| `wait`   | {"index": i, "wait_s": w} | {"value": v, "modify_index": m, "index": x} | has a `mode`            |
+
+Watchers record function "wait": `key`, input {"index": i, "wait_s": w}, output {"value": v|null, "modify_index": m,
+"index": x} with m = 0 where there is no such key; writers function "write", `key`, input value|null, output
+{"modify_index": m|null}. Values are numbers, written once in a run; the order of changes is that of their modify
+indexes, not of the values.
+
+A wait is answered when the key's index is above i, else after w (the server adds up to w/16 at random) with the
+present state. Where the key is absent its index is that of the whole table of keys, which writes of others move too:
+such an answer may come early, and tells nothing but that the key was absent.
+
+After an answer with index x a watcher's next wait has i = x, or i = 0 if x was less than its i. That is the server's
+fault in modes default and consistent; in mode stale another server may have answered (through an agent), or the same
+one after a restart, when it has not caught up yet. After an error the next wait has the same i, so that nothing may be
+missed. A watcher whose node left the cluster goes on under another process number, from 0. In the end (`phase` final)
+every node is asked for each key once with i = 0, w = 0.
+"""
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import ClassVar
+
+from jepsen.checkers.verdict import Checker
+from jepsen.client import HTTP, Answer, Client
+from jepsen.history import Operation, Outcome
+from jepsen.workloads.keys import number_in
+from jepsen.workloads.workload import Worker, Workload
+
+WRITERS_COUNT = 2
+SHARES = {"often": 0.87, "steadily": 0.10, "seldom": 0.03}
+"""Key -> its share of the writes. A lost wake-up is hidden by the next write; on a key that seldom changes that takes
+long enough to be seen."""
+DELETE_SHARE = 0.05
+WATCHERS = (
+    ("seldom", "default"),
+    ("steadily", "default"),
+    ("often", "default"),
+    ("seldom", "consistent"),
+    ("steadily", "stale"),
+    ("seldom", "stale"),
+)
+"""Key and mode of each watcher, dealt out by turns."""
+WAIT_S = (2.0, 5.0)
+"""Bounds of a wait's time: far above a wake-up's, and below what the end of a run waits for."""
+
+
+class Watch(Workload):
+    """See the module."""
+
+    name: ClassVar[str] = "watch"
+    description: ClassVar[str] = "blocking queries: no change missed, no index back, nobody woken late"
+    workers_count: ClassVar[int] = WRITERS_COUNT + len(WATCHERS)
+    rate_hz: ClassVar[float] = 10.0
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__(rng)
+        self._values = itertools.count(1)
+        self._indexes: dict[int, int] = {}
+        """Process -> the index it asks with next."""
+
+    async def step(self, worker: Worker) -> None:
+        """Write something, or wait once."""
+        if worker.position < WRITERS_COUNT:
+            await self._write(worker)
+        else:
+            await self._wait(worker)
+
+    async def finish(self, clients: Sequence[Client]) -> None:
+        """Read every key from every node."""
+        for client in clients:
+            for name in SHARES:
+                await _wait(client, self._key_of(name), index=0, wait_s=0.0, mode="default")
+
+    @staticmethod
+    def checkers() -> list[Checker]:
+        """Nothing missed, nothing back, nothing late."""
+        return []
+
+    async def _write(self, worker: Worker) -> None:
+        name = worker.rng.choices(list(SHARES), list(SHARES.values()))[0]
+        key = self._key_of(name)
+        value = None if worker.rng.random() < DELETE_SHARE else next(self._values)
+        change = {"Verb": "delete", "Key": key} if value is None else {"Verb": "set", "Key": key, "Value": str(value)}
+
+        async def action(http: HTTP) -> Answer:
+            results = await http.txn([change])
+            if results is None:
+                return Answer(happened=False)
+            return Answer(output={"modify_index": results[0].modify_index if results else None})
+
+        await worker.client.call("write", action, key=key, value=value)
+
+    async def _wait(self, worker: Worker) -> None:
+        name, mode = WATCHERS[(worker.position - WRITERS_COUNT) % len(WATCHERS)]
+        process = worker.client.process
+        asked = self._indexes.get(process, 0)
+        wait_s = round(worker.rng.uniform(*WAIT_S), 1)
+        operation = await _wait(worker.client, self._key_of(name), index=asked, wait_s=wait_s, mode=mode)
+        if operation.outcome is Outcome.OK:
+            self._indexes[process] = operation.index if operation.index >= asked else 0
+
+    def _key_of(self, name: str) -> str:
+        return f"{self.prefix}{name}"
+
+
+async def _wait(client: Client, key: str, *, index: int, wait_s: float, mode: str) -> Operation:
+    async def action(http: HTTP) -> Answer:
+        entries, reached = await http.wait(key, index=index, wait_s=wait_s, mode=mode)
+        entry = entries[0] if entries else None
+        modify_index = 0 if entry is None else entry.modify_index
+        output = {"value": number_in(entry), "modify_index": modify_index, "index": reached}
+        return Answer(output=output, index=reached)
+
+    return await client.call("wait", action, key=key, value={"index": index, "wait_s": wait_s}, mode=mode)
