@@ -1,0 +1,40 @@
+"""Every fault there is, by name, in the order in which people read them."""
+
+from jepsen.nemesis import kill, pause
+from jepsen.nemesis.package import Fault
+
+_SINGLE: tuple[type[Fault], ...] = (
+    kill.KillOne,
+    kill.KillMinority,
+    kill.KillMajority,
+    kill.KillAll,
+    kill.KillLeader,
+    kill.KillAgent,
+    kill.KillFailpoint,
+    pause.PauseOne,
+    pause.PauseLeader,
+    pause.PauseMajority,
+    pause.PauseAllButOne,
+    pause.PauseAll,
+    pause.PauseAgent,
+)
+
+
+def _by_name(*faults: type[Fault]) -> dict[str, type[Fault]]:
+    named: dict[str, type[Fault]] = {}
+    for fault in faults:
+        if fault.name in named:
+            raise RuntimeError(f"{fault.name} is registered twice")
+        named[fault.name] = fault
+    return named
+
+
+FAULTS: dict[str, type[Fault]] = _by_name(*_SINGLE)
+
+
+def packages() -> dict[str, list[str]]:
+    """Package -> its faults' names, both in reading order."""
+    found: dict[str, list[str]] = {}
+    for name, fault in FAULTS.items():
+        found.setdefault(fault.package, []).append(name)
+    return found
