@@ -224,6 +224,10 @@ class SimDisk:
         parent.seen.pop(path.name)
         parent.durable.pop(path.name, None)
 
+    def used_bytes(self) -> int:
+        """What all files together take, as `quota_bytes` counts it."""
+        return _size_of(self._root)
+
     def unsynced_bytes(self, path: PurePath) -> int:
         """How many written bytes of the file a power failure could take."""
         return sum(len(change.data) for change in self._file(path, "look at").pending)
@@ -249,7 +253,7 @@ class SimDisk:
         """How many of `wanted` more bytes fit."""
         if self.quota_bytes is None:
             return wanted
-        return max(0, min(wanted, self.quota_bytes - _size_of(self._root)))
+        return max(0, min(wanted, self.quota_bytes - self.used_bytes()))
 
     def fail(self, text: str) -> DiskFailed:
         """Remember a failed write or sync; return the error to raise."""

@@ -9,7 +9,14 @@ from server.raft.starting import first_configuration
 
 
 class Violation(Exception):
-    """A promise was broken: the text says which, and the seed brings it back."""
+    """A promise was broken: the text says which, and the seed brings it back.
+
+    `kind` is a short word for the promise, the same whoever broke it and when, so that two runs can be compared.
+    """
+
+    def __init__(self, text: str, *, kind: str = "broken") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ReadStart(NamedTuple):
@@ -17,6 +24,15 @@ class ReadStart(NamedTuple):
 
     position_acked: int
     position_read: int
+
+
+class _Seen(NamedTuple):
+    """How far one process had come when it was last looked at."""
+
+    core: Core
+    commit_index: int
+    applied_index: int
+    term: int
 
 
 class Checker:
@@ -27,15 +43,23 @@ class Checker:
         self.votes: dict[tuple[str, int], str] = {}
         self.applied: dict[int, tuple[int, bytes]] = {}
         """Log index -> (term, command), by whoever applied it first."""
+        self.results: dict[int, object] = {}
+        """Log index -> what applying it returned, where it was first applied."""
+        self.digests: dict[int, str] = {}
+        """Log index -> digest of the state, by whoever came there first."""
         self.positions: dict[int, int] = {}
         """Log index -> how many commands were applied up to it."""
+        self.proposed: dict[int, bytes] = {}
+        """Token -> command."""
         self.acked: dict[int, int] = {}
         """Token -> log index."""
         self.discarded: set[int] = set()
         self.position_acked = 0
         self.position_read = 0
         self.index_applied_max = 1
-        self._seen: dict[str, tuple[object, int, int]] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._matches: dict[str, dict[str, int]] = {}
+        """Leader -> follower -> the highest match index of this leadership."""
         self.counts: Counter[str] = Counter()
 
     # --- consensus
@@ -44,36 +68,87 @@ class Checker:
         """A server has begun to lead: alone in its term, and with everything that was ever decided."""
         known = self.leaders.setdefault(core.term, server_id)
         if known != server_id:
-            raise Violation(f"two leaders in term {core.term}: {known} and {server_id}")
+            raise Violation(f"two leaders in term {core.term}: {known} and {server_id}", kind="two leaders")
+        self._matches[server_id] = {}
         for index in range(max(log.first_index + 1, 2), self.index_applied_max + 1):
             entry = self.applied.get(index)
             if entry is not None and log.term_at(index) != entry[0]:
-                raise Violation(f"leader completeness: {server_id} leads term {core.term} without entry {index}")
+                raise Violation(
+                    f"leader completeness: {server_id} leads term {core.term} without entry {index}",
+                    kind="incomplete leader",
+                )
 
     def voted(self, server_id: str, term: int, vote: str | None) -> None:
         """Term and vote have become durable."""
         if vote is not None and self.votes.setdefault((server_id, term), vote) != vote:
-            raise Violation(f"{server_id} voted for {self.votes[server_id, term]} and {vote} in term {term}")
+            raise Violation(
+                f"{server_id} voted for {self.votes[server_id, term]} and {vote} in term {term}", kind="two votes"
+            )
 
-    def applied_at(self, server_id: str, index: int, term: int, command: bytes, position: int) -> None:
-        """A server has applied one entry as its `position`-th command."""
+    def applied_at(self, server_id: str, index: int, term: int, command: bytes, position: int, result: object) -> None:
+        """A server has applied one entry as its `position`-th command, with this result."""
         known = self.applied.setdefault(index, (term, command))
         if known != (term, command):
-            raise Violation(f"{server_id} applied {command!r} (term {term}) at {index}, elsewhere it was {known}")
+            raise Violation(
+                f"{server_id} applied {command!r} (term {term}) at {index}, elsewhere it was {known}", kind="diverged"
+            )
         if self.positions.setdefault(index, position) != position:
-            raise Violation(f"{server_id} applied {position} commands up to {index}, elsewhere {self.positions[index]}")
+            raise Violation(
+                f"{server_id} applied {position} commands up to {index}, elsewhere {self.positions[index]}",
+                kind="diverged",
+            )
+        if self.results.setdefault(index, result) != result:
+            raise Violation(
+                f"{server_id}: {command!r} at {index} came to {result}, elsewhere to {self.results[index]}",
+                kind="other result",
+            )
         self.index_applied_max = max(self.index_applied_max, index)
 
+    def digest_at(self, server_id: str, index: int, digest: str) -> None:
+        """A server's state has this digest with everything up to `index` applied."""
+        known = self.digests.get(index)
+        if known is None:
+            self.digests[index] = digest
+        elif known != digest:
+            raise Violation(f"{server_id} has digest {digest} at {index}, elsewhere it was {known}", kind="digest")
+        else:
+            self.counts["digests compared"] += 1
+
     def progress(self, server_id: str, core: Core) -> None:
-        """Commit and applied index never go back while a process lives."""
+        """Term, commit and applied index never go back while a process lives, nor a follower's match while it leads.
+
+        What a leader knows of a follower survives any connection, for the follower's disk does; only a server that is
+        removed and added again begins anew.
+        """
+        commit_index, applied_index, term = core.commit_index, core.applied_index, core.term
         known = self._seen.get(server_id)
-        if known is not None and known[0] is core and (core.commit_index < known[1] or core.applied_index < known[2]):
-            raise Violation(f"{server_id}: commit or applied index went back from {known[1:]}")
-        if not core.applied_index <= core.commit_index <= core.last_index:
+        now = _Seen(core, commit_index, applied_index, term)
+        if (
+            known is not None
+            and known.core is core
+            and any(new < old for new, old in zip(now[1:], known[1:], strict=True))
+        ):
             raise Violation(
-                f"{server_id}: applied {core.applied_index} commit {core.commit_index} last {core.last_index}"
+                f"{server_id}: commit, applied index or term went back from {known[1:]} to {now[1:]}", kind="went back"
             )
-        self._seen[server_id] = (core, core.commit_index, core.applied_index)
+        if not applied_index <= commit_index <= core.last_index:
+            raise Violation(
+                f"{server_id}: applied {applied_index} commit {commit_index} last {core.last_index}", kind="positions"
+            )
+        self._seen[server_id] = now
+        if core.is_leader:
+            self._match(server_id, core)
+
+    def _match(self, server_id: str, core: Core) -> None:
+        highest = self._matches[server_id]
+        matches = {peer.server_id: core.match_index(peer.server_id) for peer in core.configuration()}
+        for follower, match_index in matches.items():
+            if match_index < highest.get(follower, 0):
+                raise Violation(
+                    f"{server_id}: the match index of {follower} went back from {highest[follower]} to {match_index}",
+                    kind="match went back",
+                )
+        self._matches[server_id] = matches
 
     def log_matching(self, logs: Iterable[tuple[str, Any]]) -> None:
         """If two logs hold an entry of the same index and term, they agree in everything before it."""
@@ -88,11 +163,13 @@ class Checker:
                         agree = True
                         if mine[0] != theirs[0]:
                             raise Violation(
-                                f"log matching: {first_id} and {second_id} differ at {index}, term {mine[2]}"
+                                f"log matching: {first_id} and {second_id} differ at {index}, term {mine[2]}",
+                                kind="log matching",
                             )
                     elif agree:
                         raise Violation(
-                            f"log matching: {first_id} and {second_id} differ before a common entry at {index}"
+                            f"log matching: {first_id} and {second_id} differ before a common entry at {index}",
+                            kind="log matching",
                         )
 
     def configuration(self, server_id: str, core: Core, log: Any) -> None:
@@ -101,15 +178,26 @@ class Checker:
         known = [peer for _, peer in sorted(computed.peers.items())]
         if core.configuration() != known or core.configuration_index != computed.index:
             raise Violation(
-                f"{server_id} takes the configuration of {core.configuration_index}, its log {computed.index}"
+                f"{server_id} takes the configuration of {core.configuration_index}, its log {computed.index}",
+                kind="configuration",
             )
 
     # --- clients
 
-    def acknowledged(self, token: int, index: int) -> None:
-        """A client was told that its command is done."""
+    def proposes(self, token: int, command: bytes) -> None:
+        """A client asks for a command."""
+        self.proposed[token] = command
+
+    def acknowledged(self, token: int, index: int, result: object) -> None:
+        """A client was told that its command is done, at `index`, with this result."""
         if token in self.acked:
-            raise Violation(f"command {token} was acknowledged twice")
+            raise Violation(f"command {token} was acknowledged twice", kind="acknowledged twice")
+        if self.applied[index][1] != self.proposed[token] or self.results[index] != result:
+            raise Violation(
+                f"command {token}, {self.proposed[token]!r}, was acknowledged with {result}; applied at {index} was "
+                f"{self.applied[index][1]!r} with {self.results[index]}",
+                kind="other result",
+            )
         self.acked[token] = index
         self.position_acked = max(self.position_acked, self.positions[index])
         self.counts["acked"] += 1
@@ -127,10 +215,14 @@ class Checker:
         """A client got the state after `position` commands."""
         if position < start.position_acked:
             raise Violation(
-                f"stale {mode} read at {server_id}: saw {position}, acknowledged were {start.position_acked}"
+                f"stale {mode} read at {server_id}: saw {position}, acknowledged were {start.position_acked}",
+                kind="stale read",
             )
         if position < start.position_read:
-            raise Violation(f"{mode} read at {server_id} went back: saw {position}, somebody saw {start.position_read}")
+            raise Violation(
+                f"{mode} read at {server_id} went back: saw {position}, somebody saw {start.position_read}",
+                kind="stale read",
+            )
         self.position_read = max(self.position_read, position)
         self.counts[f"{mode} reads"] += 1
 
@@ -139,13 +231,16 @@ class Checker:
         longest = max(states.values(), key=len)
         for server_id, state in sorted(states.items()):
             if state != longest:
-                raise Violation(f"did not converge: {server_id} has {len(state)} of {len(longest)} commands")
+                raise Violation(
+                    f"did not converge: {server_id} has {len(state)} of {len(longest)} commands", kind="not converged"
+                )
         times = Counter(longest)
         for token in self.acked:
-            if times[b"%d" % token] == 0:
-                raise Violation(f"acknowledged command {token} is lost")
+            if times[self.proposed[token]] == 0:
+                raise Violation(f"acknowledged command {token} is lost", kind="lost")
         for command, count in times.items():
             if count > 1:
-                raise Violation(f"command {command!r} was applied {count} times")
-            if int(command) in self.discarded:
-                raise Violation(f"command {command!r} was refused for certain, and applied")
+                raise Violation(f"command {command!r} was applied {count} times", kind="applied twice")
+        for token in sorted(self.discarded):
+            if times[self.proposed[token]]:
+                raise Violation(f"command {token} was refused for certain, and applied", kind="refused and applied")

@@ -4,22 +4,28 @@ import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-from base.errors import MeshError, NoLeader, Refused
+from base import codec
+from base.errors import DataDamaged, DiskFailed, NoLeader, Refused
+from base.failpoints import failpoint
 from server.raft import membership
-from server.raft.core import Core, FetchSnapshot, Outbox, RoleChange
+from server.raft.core import Core, Outbox, RoleChange
 from server.raft.journal import Journal
+from server.raft.recovery import recover
+from server.raft.snapshots import SnapshotStore
 from server.raft.timings import Guards, Timings
 from structs.cluster import Peer
 from tests.fakes.disk import PowerLost, SimDisk, SimFile
 from tests.sim.checks import Checker, ReadStart, Violation
+from tests.sim.disk_faults import FOLDER, SNAPSHOTS_FOLDER, DiskFaults, Part
+from tests.sim.snapshotting import SimSnapshotting
+from tests.sim.state import Applied, ListState, MachineState, SimState, kv_command, plain_command
 from tests.sim.world import Network, Port, SimClock, World
 
-FOLDER = PurePosixPath("/raft")
 SEGMENT_BYTES = 32 * 1024
 
 
@@ -31,41 +37,14 @@ class SimSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Promises wait for the sync, and the next round for both (H12, H13)."""
     durable: bool = True
     """Syncs really happen (H1)."""
+    real_state: bool = False
+    """Commands go to the product's state machine on LMDB, instead of to a list."""
     timings: Timings = Timings()
     snapshot_threshold: int = 25
     trailing_count: int = 8
     sync_mean_s: float = 0.002
     crash_in_sync: float = 0.004
     crash_at_snapshot: float = 0.1
-
-
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot: its facts, and the state itself."""
-
-    index: int
-    term: int
-    configuration: list[Peer]
-    configuration_index: int
-    state: list[tuple[int, int, bytes]]
-
-
-class Applier:
-    """A state machine that keeps everything it was told."""
-
-    def __init__(self, server_id: str, checker: Checker) -> None:
-        self._server_id = server_id
-        self._checker = checker
-        self.state: list[tuple[int, int, bytes]] = []
-
-    def apply(self, index: int, term: int, command: bytes) -> object:
-        if self.state and index <= self.state[-1][0]:
-            raise Violation(f"{self._server_id} applied index {index} twice")
-        self.state.append((index, term, command))
-        self._checker.applied_at(self._server_id, index, term, command, len(self.state))
-        return index
-
-    def load(self, meta: Meta) -> None:
-        self.state = list(meta.state)
 
 
 class ForgetfulFile(SimFile):
@@ -90,7 +69,12 @@ class _Read(msgspec.Struct):
 
 
 class SimServer(Port):
-    """Survives its own crashes: `disk` and `snapshots` are what is left of it each time."""
+    """Survives its own crashes: `disk` is what is left of it each time.
+
+    Ends with `stop`, and by itself where power is lost or the disk fails inside something that it does: then `on_crash`
+    is told, which calls `stop` and later `start`. Where its disk is damaged it refuses to start, once and for all, and
+    `on_refused` is told.
+    """
 
     def __init__(
         self,
@@ -106,26 +90,36 @@ class SimServer(Port):
         self._settings = settings
         self._on_crash = on_crash
         self._on_leader = on_leader
+        self.on_refused: Callable[[SimServer], None] | None = None
+        """Who puts another in its place, if anybody. Without, nothing may damage the disk."""
+        self.tell: Callable[[str], None] = lambda text: None
+        """Called with a short sentence when something happens here that no schedule says."""
         self.peer = peer
         self.server_id = peer.server_id
-        self.clock = SimClock(world)
+        self._rng = world.rng_of(self.server_id)
+        self._commands_rng = world.rng_of(f"commands at {self.server_id}")
+        self.clock = SimClock(world, self.server_id)
         disk = SimDisk if settings.durable else ForgetfulDisk
-        self.disk = disk(random.Random(world.rng.getrandbits(64)))
-        self.snapshots: list[Meta] = []
+        self.disk = disk(world.rng_of(f"disk of {self.server_id}"))
+        self.faults = DiskFaults(self.disk, world, checker)
         self.network: Network | None = None
         self.core: Core | None = None
         self.journal: Journal | None = None
-        self.applier = Applier(self.server_id, checker)
+        self.state = self._empty_state()
+        self.snapshotting: SimSnapshotting | None = None
         self.paused_until_s = 0.0
         self.sync_factor = 1.0
-        self.removed = False
+        self.retired = False
+        """Damaged: it has refused to start, and never will again."""
+        self._calm = False
+        self._running = False
+        self._power_lost = False
         self._life = 0
         self._events: deque[Callable[[float], None]] = deque()
         self._links: dict[str, int] = {}
         self._reads: list[_Read] = []
         self._busy = False
         self._round_due_s = float("inf")
-        self._snapshotting = False
 
     # --- life
 
@@ -134,51 +128,113 @@ class SimServer(Port):
         return self.core is not None
 
     def start(self, *, bootstrap: list[Peer] | None = None) -> None:
-        """Begin a process on what the disk holds."""
+        """Begin a process on what the disk holds, unless one runs or the disk is damaged."""
+        if self._running or self.retired:
+            return
         self._life += 1
-        rng = random.Random(self._world.rng.getrandbits(64))
-        self.journal = journal = Journal.open(self.disk, FOLDER, segment_bytes=SEGMENT_BYTES, rng=rng)
-        self._checker.voted(self.server_id, journal.getCurrentTerm(), journal.getVotedForNodeId())
+        self._running = True
+        self._guarded(partial(self._open, bootstrap))
+
+    def _open(self, bootstrap: list[Peer] | None) -> None:
+        """The same steps as `server/raft/opening.py`."""
+        disk = self.disk
+        rng = random.Random(self._rng.getrandbits(64))
+        try:
+            journal = Journal.open(disk, FOLDER, segment_bytes=SEGMENT_BYTES, rng=rng)
+            self._checker.voted(self.server_id, journal.getCurrentTerm(), journal.getVotedForNodeId())
+            store = SnapshotStore(disk, SNAPSHOTS_FOLDER)
+            newest = store.newest_intact(journal.first_index)
+            recovery = recover(disk, FOLDER, log_last_index=journal.last_index)
+        except DataDamaged as damage:
+            self._refuse_to_start(damage)
+            return
         if bootstrap is not None:
             for command, index, term in membership.bootstrap_entries(bootstrap):
                 journal.add(command, index, term)
             journal.sync()
-        snapshot = max(self.snapshots, key=lambda meta: meta.index, default=None)
-        self.applier = Applier(self.server_id, self._checker)
-        if snapshot is not None:
-            self.applier.load(snapshot)
+        self.state = self._empty_state()
+        if newest is not None:
+            self.state.prepare(newest, disk.read(store.state_path(newest)))
+            self.state.load(newest)
+        self.snapshotting = SimSnapshotting(
+            self, disk=disk, store=store, newest=newest, rng=self._rng, checker=self._checker
+        )
+        self.journal = journal
         self.core = Core(
             self_peer=self.peer,
             journal=journal,
-            snapshot=snapshot,
-            override=None,
-            applier=self.applier,
+            snapshot=newest,
+            override=recovery.override,
+            applier=self.state,
             rng=rng,
             now=self.clock.now_s(),
             timings=self._settings.timings,
             fresh_bootstrap=bootstrap is not None,
             guards=self._settings.guards,
         )
-        self._busy = self._snapshotting = False
+        self._busy = False
         self._round_due_s = float("inf")
         self._arm(0.0)
 
+    def _empty_state(self) -> SimState:
+        kind = MachineState if self._settings.real_state else ListState
+        return kind(self.server_id, self._checker)
+
+    def _refuse_to_start(self, damage: DataDamaged) -> None:
+        if not self.faults.damaged:
+            raise Violation(f"{self.server_id} refuses to start and nothing is damaged: {damage}", kind="refused")
+        self._running = False
+        self.retired = True
+        self._checker.counts["refused to start"] += 1
+        self.tell(f"{self.server_id} refuses to start: {damage}")
+        assert self.on_refused is not None
+        self.on_refused(self)
+
     def stop(self, *, power: bool) -> None:
-        """The process ends; with `power` false the kernel still writes what it was given."""
-        if self.core is None:
+        """The process ends; with `power` false the kernel still writes what it was given, if it has power yet."""
+        if not self._running:
             return
-        self.core = self.journal = None
+        self._running = False
+        self.core = self.journal = self.snapshotting = None
         self._life += 1
         self._events.clear()
         self._links.clear()
         self._reads.clear()
-        if power:
+        self.state.close()
+        if power or self._power_lost:
             self.disk.crash()
         else:
             self.disk.restart()
+        self._power_lost = False
         assert self.network is not None
         self.network.break_all(self.server_id)
         self._checker.counts["crashes"] += 1
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Run a part of the process; it dies where the power or the disk fails meanwhile."""
+        try:
+            self.faults.run(action)
+        except PowerLost as lost:
+            self._power_lost = True
+            self._checker.counts[f"power lost at {str(lost).rpartition(' ')[0]}"] += 1
+            self.tell(f"{self.server_id} loses power at: {lost}")
+            self._on_crash(self)
+        except DiskFailed as error:
+            self._checker.counts["disk full" if "disk is full" in str(error) else "disk failed"] += 1
+            self.tell(f"{self.server_id} stops: {error}")
+            self._on_crash(self)
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Run `action` in `delay_s`, as a part of this process, if it still lives then; a paused one goes on later."""
+        self._world.after(delay_s, partial(self._go_on, self._life, action))
+
+    def _go_on(self, life: int, action: Callable[[], None]) -> None:
+        if life != self._life:
+            return
+        if self.is_paused:
+            self._world.after(self.paused_until_s - self._world.time_s, partial(self._go_on, life, action))
+        else:
+            self._guarded(action)
 
     def pause(self, duration_s: float) -> None:
         """The process is stopped and goes on later, its connections alive."""
@@ -189,6 +245,27 @@ class SimServer(Port):
     def is_paused(self) -> bool:
         return self._world.time_s < self.paused_until_s
 
+    def calm(self) -> None:
+        """The faults are over: nothing that is armed strikes, there is space, and it doesn't crash by itself."""
+        self._calm = True
+        self.faults.disarm()
+
+    def flip_bit(self, part: Part, rng: random.Random) -> bool:
+        """Damage a bit on the disk; False where that must not be now, or there is nothing to damage.
+
+        Not while a snapshot is being installed: it is checked when it has arrived, and its working copy made then.
+        """
+        if self.on_refused is None or self.retired or (self.snapshotting is not None and self.snapshotting.fetching):
+            return False
+        return self.faults.flip_bit(part, rng)
+
+    def may_crash_at_snapshot(self) -> bool:
+        """Draws whether to die where a snapshot is durable and the core hasn't heard of it; True where it has died."""
+        if self._calm or self._rng.random() >= self._settings.crash_at_snapshot:
+            return False
+        self._on_crash(self)
+        return True
+
     # --- what arrives
 
     def connected(self, server_id: str, epoch: int) -> None:
@@ -196,24 +273,28 @@ class SimServer(Port):
             self._links[server_id] = epoch
             self._up().peer_connected(server_id, epoch, now_s)
 
-        self._enqueue(handle)
+        self.between_rounds(handle)
 
     def disconnected(self, server_id: str, epoch: int) -> None:
-        self._enqueue(lambda now_s: self._up().peer_disconnected(server_id, epoch, now_s))
+        self.between_rounds(lambda now_s: self._up().peer_disconnected(server_id, epoch, now_s))
 
-    def message(self, server_id: str, epoch: int, message: list[Any]) -> None:
-        self._enqueue(lambda now_s: self._up().receive(server_id, epoch, message, now_s))
+    def message(self, server_id: str, epoch: int, data: bytes) -> None:
+        self.between_rounds(lambda now_s: self._up().receive(server_id, epoch, codec.unpack(data), now_s))
 
     def propose(self, token: int) -> None:
         """A client asks for a write."""
+        command = plain_command(token)
+        if self._settings.real_state:
+            command = kv_command(self._commands_rng, token, self._checker.index_applied_max)
+        self._checker.proposes(token, command)
 
         def handle(now_s: float) -> None:
             try:
-                self._up().propose(b"%d" % token, token, now_s)
+                self._up().propose(command, token, now_s)
             except NoLeader:
                 self._checker.refused(token)
 
-        self._enqueue(handle)
+        self.between_rounds(handle)
 
     def change(self, operation: membership.Operation, peer: Peer) -> None:
         """An operator asks for a change of the configuration."""
@@ -225,7 +306,7 @@ class SimServer(Port):
             except (NoLeader, Refused):
                 self._checker.counts["change refused"] += 1
 
-        self._enqueue(handle)
+        self.between_rounds(handle)
 
     def transfer(self) -> None:
         """An operator asks for another leader."""
@@ -237,7 +318,7 @@ class SimServer(Port):
             except Refused:
                 self._checker.counts["transfer refused"] += 1
 
-        self._enqueue(handle)
+        self.between_rounds(handle)
 
     def read(self, mode: str) -> None:
         """A client asks for a read. It is answered by another task than the driver's, even while that syncs."""
@@ -247,10 +328,10 @@ class SimServer(Port):
         now_s = self.clock.now_s()
         if mode == "default":
             if self.core.lease_valid(now_s):
-                self._checker.read_ends(start, self.server_id, len(self.applier.state), mode)
+                self._checker.read_ends(start, self.server_id, self.state.position, mode)
         else:
             self._reads.append(_Read(start, now_s, now_s + 2.0))
-            self._enqueue(lambda now_s: self._up().request_confirm(now_s))
+            self.between_rounds(lambda now_s: self._up().request_confirm(now_s))
 
     # --- the driver's rules
 
@@ -258,7 +339,8 @@ class SimServer(Port):
         assert self.core is not None
         return self.core
 
-    def _enqueue(self, event: Callable[[float], None]) -> None:
+    def between_rounds(self, event: Callable[[float], None]) -> None:
+        """Run `event(now_s)` with the next round."""
         if self.core is not None:
             self._events.append(event)
             self._arm(0.0)
@@ -276,86 +358,84 @@ class SimServer(Port):
         if life != self._life or self._busy or due_s != self._round_due_s:
             return
         self._round_due_s = float("inf")
-        if self.is_paused:
-            return
+        if not self.is_paused:
+            self._guarded(self._turn)
+
+    def _turn(self) -> None:
         core, journal, settings = self._up(), self.journal, self._settings
         assert journal is not None
         now_s = self.clock.now_s()
         while self._events:
             self._events.popleft()(now_s)
         outbox = core.tick(now_s)
+        self.state.commit()
         self._inspect(outbox)
         self._send(outbox.entries)
         if not settings.order:
             self._send(outbox.promises)
         if not journal.dirty:
-            self._finish(life, outbox)
+            self._finish(outbox)
             return
         self._busy = True
         write = journal.begin_sync()
-        rng = self._world.rng
-        if rng.random() < settings.crash_in_sync:
-            self._world.after(rng.uniform(0, settings.sync_mean_s), partial(self._crash_in, life, write))
+        failpoint("driver.before_sync")
+        rng = self._rng
+        if rng.random() < settings.crash_in_sync and not self._calm:
+            self.later(rng.uniform(0, settings.sync_mean_s), partial(self._tear, write))
             return
         duration_s = rng.expovariate(1 / settings.sync_mean_s) * self.sync_factor
-        self._world.after(duration_s, partial(self._synced, life, outbox, write))
+        self.later(duration_s, partial(self._synced, outbox, write))
 
-    def _synced(self, life: int, outbox: Outbox, write: Callable[[], None]) -> None:
-        if life != self._life:
-            return
-        if self.is_paused:
-            self._world.after(self.paused_until_s - self._world.time_s, partial(self._synced, life, outbox, write))
-            return
+    def _synced(self, outbox: Outbox, write: Callable[[], None]) -> None:
         write()
+        failpoint("driver.after_sync")
         journal = self.journal
         assert journal is not None
         self._checker.voted(self.server_id, journal.getCurrentTerm(), journal.getVotedForNodeId())
         self._busy = False
-        self._finish(life, outbox)
+        self._finish(outbox)
 
-    def _crash_in(self, life: int, write: Callable[[], None]) -> None:
-        """Power fails somewhere in the middle of a sync."""
-        if life != self._life:
-            return
-        self.disk.power_lost_at = self.disk.operations_count + self._world.rng.randrange(3)
-        try:
-            write()
-        except PowerLost:
-            self._checker.counts["torn syncs"] += 1
-        self._on_crash(self)
+    def _tear(self, write: Callable[[], None]) -> None:
+        """Power fails somewhere in the middle of a sync, or right after it."""
+        self.disk.power_lost_at = self.disk.operations_count + self._rng.randrange(3)
+        write()
+        raise PowerLost("end of a sync")
 
-    def _finish(self, life: int, outbox: Outbox) -> None:
-        core = self._up()
-        if self._settings.order:
+    def _finish(self, outbox: Outbox) -> None:
+        core, snapshotting, settings = self._up(), self.snapshotting, self._settings
+        assert snapshotting is not None
+        if settings.order:
             self._send(outbox.promises)
         if outbox.fetch is not None:
-            self._begin_fetch(outbox.fetch)
-        self._maybe_snapshot()
-        if life != self._life:
-            return
+            snapshotting.fetch(outbox.fetch)
+        snapshotting.take_if_due(settings.snapshot_threshold, settings.trailing_count)
         self._arm(0.0 if self._events else self.clock.delay_until_s(core.next_wake_s(self.clock.now_s())))
 
     def _send(self, messages: list[tuple[str, list[Any]]]) -> None:
         assert self.network is not None
         for server_id, message in messages:
-            self.network.send(self.server_id, server_id, self._links.get(server_id, 0), message)
+            self.network.send(self.server_id, server_id, self._links.get(server_id, 0), codec.pack(message))
 
     def _inspect(self, outbox: Outbox) -> None:
         core, checker = self._up(), self._checker
         for token, outcome in outbox.results:
             if core.is_leader and self.journal is not None and not outcome.discarded:
                 # Results leave before this round's sync, as the driver does it: they must be durable here by now.
-                index = outcome.result if isinstance(outcome.result, int) else core.configuration_index
+                index = (
+                    outcome.result.index_applied if isinstance(outcome.result, Applied) else core.configuration_index
+                )
                 if index > self.journal.synced_index:
-                    raise Violation(f"{self.server_id} settles {token!r} at {index} before it is durable")
+                    raise Violation(
+                        f"{self.server_id} settles {token!r} at {index} before it is durable", kind="not durable"
+                    )
             if isinstance(token, str):
                 checker.counts[f"{token} settled"] += 1
                 continue
             if outcome.discarded:
                 checker.refused(token)
             else:
-                assert isinstance(outcome.result, int)
-                checker.acknowledged(token, outcome.result)
+                assert isinstance(outcome.result, Applied)
+                checker.acknowledged(token, *outcome.result)
         if outbox.became is RoleChange.LEADER:
             checker.leader(self.server_id, core, self.journal)
             checker.counts["elections"] += 1
@@ -370,77 +450,7 @@ class SimServer(Port):
         waiting = []
         for read in self._reads:
             if read.registered_s <= confirmed_s:
-                self._checker.read_ends(read.start, self.server_id, len(self.applier.state), "consistent")
+                self._checker.read_ends(read.start, self.server_id, self.state.position, "consistent")
             elif now_s < read.expires_s:
                 waiting.append(read)
         self._reads = waiting
-
-    # --- snapshots
-
-    def _maybe_snapshot(self) -> None:
-        """A worker thread copies the state; then the folder is durable; then the loop hears of it."""
-        core, state = self._up(), self.applier.state
-        have = core.snapshot.index if core.snapshot is not None else 0
-        if self._snapshotting or not state or state[-1][0] - have < self._settings.snapshot_threshold:
-            return
-        self._snapshotting = True
-        index, term, _ = state[-1]
-        peers, configuration_index = core.configuration_at(index)
-        meta = Meta(
-            index=index, term=term, configuration=peers, configuration_index=configuration_index, state=list(state)
-        )
-        self._world.after(self._world.rng.uniform(0.01, 0.3), partial(self._snapshot_durable, self._life, meta))
-
-    def _snapshot_durable(self, life: int, meta: Meta) -> None:
-        if life != self._life:
-            return
-        self._keep(meta)
-        self._checker.counts["snapshots"] += 1
-
-        def handle(now_s: float) -> None:
-            self._snapshotting = False
-            self._up().snapshot_taken(meta, self._settings.trailing_count)
-
-        if self._world.rng.random() < self._settings.crash_at_snapshot:
-            self._on_crash(self)
-        else:
-            self._enqueue(handle)
-
-    def _keep(self, meta: Meta) -> None:
-        self.snapshots = [*sorted(self.snapshots, key=lambda each: each.index)[-1:], meta]
-
-    def _begin_fetch(self, fetch: FetchSnapshot) -> None:
-        assert self.network is not None
-        epoch = self.network.connected_epoch(self.server_id, fetch.from_id)
-        delay_s = self._world.rng.expovariate(1 / 0.15)
-        self._checker.counts["fetches"] += 1
-        self._world.after(delay_s, partial(self._fetched, self._life, fetch, epoch))
-
-    def _fetched(self, life: int, fetch: FetchSnapshot, epoch: int | None) -> None:
-        if life != self._life:
-            return
-        assert self.network is not None
-        source = self.network.source(fetch.from_id)
-        alive = epoch is not None and self.network.connected_epoch(self.server_id, fetch.from_id) == epoch
-        if not alive or not isinstance(source, SimServer) or not source.snapshots:
-            self._enqueue(lambda now_s: self._up().fetch_failed())
-            return
-        meta = max(source.snapshots, key=lambda each: each.index)
-        self._world.after(self._world.rng.uniform(0.0, 0.2), partial(self._fetch_durable, life, meta))
-
-    def _fetch_durable(self, life: int, meta: Meta) -> None:
-        if life != self._life:
-            return
-        self._keep(meta)
-        if self._world.rng.random() < self._settings.crash_at_snapshot:
-            self._on_crash(self)
-            return
-
-        def handle(now_s: float) -> None:
-            try:
-                installed = self._up().install(meta, now_s)
-            except MeshError as error:
-                raise Violation(f"install failed: {error}") from error
-            self._checker.counts["installed" if installed else "install refused"] += 1
-
-        self._enqueue(handle)

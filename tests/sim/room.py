@@ -15,7 +15,7 @@ class Room:
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan = plan
         self.seed = seed
-        self.world = World(self.rng("world"))
+        self.world = World(f"seed {seed}")
         self.checker = Checker()
         self.story: list[tuple[float, str]] = []
         """(simulated seconds, what happened), in this order."""

@@ -159,7 +159,7 @@ class Simulation:
             server = self.room.servers[server_id]
             if not server.is_up:
                 raise Violation(f"after healing {server_id} is down")
-            states[server_id] = [command for _, _, command in server.applier.state]
+            states[server_id] = server.state.history
             if server.core is None or server.core.configuration() != leading[0].core.configuration():
                 raise Violation(f"{server_id} and {leading[0].server_id} disagree about the configuration")
         self.room.checker.finish(states)

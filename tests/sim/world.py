@@ -1,24 +1,41 @@
-"""Virtual time, clocks that disagree, and links that delay, stall and break: all from one generator."""
+"""Virtual time, clocks that disagree, and links that delay, stall, lose and break: all from one generator.
+
+Reusable: nothing here knows what the machines do. A simulation makes one `World` of its seed, gives each machine a
+`SimClock` and a `Port`, and joins the ports by one `Network`. Machines are named by any text; what they send is bytes.
+
+Everything happens in `World.run_until`, one event at a time, in an order that the seed alone decides. Whoever uses this
+draws only from generators of `World.rng_of`, one for each purpose, so that more draws of one never shift another's; and
+iterates over no bare set.
+
+A connection is what TCP promises: in order, each message once, or it breaks. Each time two ports are connected anew
+the connection gets the next `epoch`, which comes with every message, so that what is left of an old one can be told.
+A direction is `(from, to)`, a pair is both directions, sorted: `Network.pair`.
+"""
 
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any
 
-from base import codec
-
+Direction = tuple[str, str]
 Pair = tuple[str, str]
+
+DROP_NOTICED_S_MAX = 5.0
+"""A connection that loses everything one way is given up within this time: keep-alives are what real ones have."""
 
 
 class World:
-    """One queue of events. Time is true seconds; servers see it through their own `SimClock`."""
+    """One queue of events. Time is true seconds; machines see it through their own `SimClock`."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
         self.time_s = 0.0
         self.events_count = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
+
+    def rng_of(self, name: str) -> random.Random:
+        """A generator for one purpose: the same name gives the same draws again, whatever others draw."""
+        return random.Random(f"{name} of {self.seed}")
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
         """Run `action` in `delay_s` true seconds."""
@@ -37,10 +54,11 @@ class World:
 class SimClock:
     """A monotonic clock of one machine. Rates of two of them differ by less than the 10 % that leases allow."""
 
-    def __init__(self, world: World, *, rate_spread: float = 0.04) -> None:
+    def __init__(self, world: World, name: str, *, rate_spread: float = 0.04) -> None:
+        rng = world.rng_of(f"clock of {name}")
         self._world = world
-        self._base_s = world.rng.uniform(10.0, 100_000.0)
-        self._rate = 1.0 + world.rng.uniform(-rate_spread, rate_spread)
+        self._base_s = rng.uniform(10.0, 100_000.0)
+        self._rate = 1.0 + rng.uniform(-rate_spread, rate_spread)
 
     def now_s(self) -> float:
         """What the machine reads."""
@@ -52,36 +70,58 @@ class SimClock:
 
 
 class Port:
-    """What a link tells a server. A server that is down hears nothing."""
+    """What a network tells a machine. One that is down hears nothing."""
 
-    def connected(self, server_id: str, epoch: int) -> None: ...
-    def disconnected(self, server_id: str, epoch: int) -> None: ...
-    def message(self, server_id: str, epoch: int, message: list[Any]) -> None: ...
+    def connected(self, name: str, epoch: int) -> None:
+        """There is a connection with the machine `name`."""
+
+    def disconnected(self, name: str, epoch: int) -> None:
+        """This end has noticed that the connection is gone. One of a later epoch may be there already."""
+
+    def message(self, name: str, epoch: int, data: bytes) -> None:
+        """`data` has arrived from `name`."""
+
     @property
     def is_up(self) -> bool:
+        """Whether there is anybody to connect to."""
         return True
 
 
 class Network:
-    """Connections between all servers: FIFO each way, with epochs, delays, one-way stalls and cuts."""
+    """Connections between all ports: FIFO each way, with epochs, delays, one-way faults and cuts.
+
+    `heal` ends every fault but a broken connection; that is dialled again by `connect_missing`.
+    """
 
     def __init__(self, world: World, ports: dict[str, Port], *, delay_mean_s: float) -> None:
         self._world = world
+        self._rng = world.rng_of("network")
         self._ports = ports
         self._delay_mean_s = delay_mean_s
         self._epochs: dict[Pair, int] = {}
         self._live: dict[Pair, int] = {}
         self._arrival_s: dict[tuple[str, str, int], float] = {}
-        self._stalled: set[Pair] = set()
-        """Directions (from, to) in which nothing arrives; messages wait until it ends or the connection breaks."""
-        self._waiting: dict[Pair, list[tuple[int, bytes]]] = {}
+        self._slowed: dict[Direction, float] = {}
+        self._stalled: set[Direction] = set()
+        """Nothing arrives in these; messages wait until it ends or the connection breaks."""
+        self._dropping: set[tuple[str, str, int]] = set()
+        """(from, to, epoch): everything in this direction of this connection is lost, so it will break."""
+        self._waiting: dict[Direction, list[tuple[int, bytes]]] = {}
         self.cut_pairs: set[Pair] = set()
         self.sent_count = 0
 
     @staticmethod
     def pair(first: str, second: str) -> Pair:
-        """The name of the link between two servers."""
+        """The name of the link between two machines."""
         return (first, second) if first < second else (second, first)
+
+    def port(self, name: str) -> Port:
+        """The machine itself, for what doesn't travel by message."""
+        return self._ports[name]
+
+    def add(self, name: str, port: Port) -> None:
+        """A machine joins; it is dialled with the next `connect_missing`."""
+        self._ports[name] = port
 
     def connect_missing(self) -> None:
         """Dial wherever both ends are up and nothing forbids it."""
@@ -99,6 +139,12 @@ class Network:
                     self._ports[first].connected(second, epoch)
                     self._ports[second].connected(first, epoch)
 
+    def connected_epoch(self, first: str, second: str) -> int | None:
+        """The epoch of the live connection between two machines."""
+        return self._live.get(self.pair(first, second))
+
+    # --- faults
+
     def break_link(self, first: str, second: str) -> None:
         """The connection breaks; each end notices in its own time, and what was under way is lost."""
         pair = self.pair(first, second)
@@ -107,14 +153,16 @@ class Network:
             return
         for me, other in (pair, pair[::-1]):
             self._waiting.pop((me, other), None)
-            delay_s = self._world.rng.choice((0.0, 0.0, self._world.rng.uniform(0.0, 0.5)))
+            self._arrival_s.pop((me, other, epoch), None)
+            self._dropping.discard((me, other, epoch))
+            delay_s = self._rng.choice((0.0, 0.0, self._rng.uniform(0.0, 0.5)))
             self._world.after(delay_s, lambda me=me, other=other: self._ports[me].disconnected(other, epoch))  # type: ignore[misc]
 
-    def break_all(self, server_id: str) -> None:
+    def break_all(self, name: str) -> None:
         """A process has ended: all its connections break."""
         for other in sorted(self._ports):
-            if other != server_id:
-                self.break_link(server_id, other)
+            if other != name:
+                self.break_link(name, other)
 
     def cut(self, pairs: set[Pair]) -> None:
         """Separate these pairs until `heal`."""
@@ -122,7 +170,11 @@ class Network:
         for first, second in sorted(pairs):
             self.break_link(first, second)
 
-    def stall(self, directions: set[Pair]) -> None:
+    def slow(self, directions: set[Direction], factor: float) -> None:
+        """Everything in these directions takes `factor` times as long, until `heal`."""
+        self._slowed.update(dict.fromkeys(sorted(directions), factor))
+
+    def stall(self, directions: set[Direction]) -> None:
         """Nothing arrives in these directions until `heal`, though the connections seem alive."""
         self._stalled |= directions
 
@@ -131,44 +183,55 @@ class Network:
         for first, second in sorted(self._stalled):
             self.break_link(first, second)
 
+    def drop(self, directions: set[Direction]) -> int:
+        """What is and will be under way in these directions is lost, until the connections are given up.
+
+        Returns how many connections that concerns: those that are alive now.
+        """
+        count = 0
+        for sender, receiver in sorted(directions):
+            epoch = self.connected_epoch(sender, receiver)
+            if epoch is not None:
+                count += 1
+                self._dropping.add((sender, receiver, epoch))
+                delay_s = self._rng.uniform(0.0, DROP_NOTICED_S_MAX)
+                self._world.after(
+                    delay_s,
+                    lambda sender=sender, receiver=receiver, epoch=epoch: self._give_up(sender, receiver, epoch),  # type: ignore[misc]
+                )
+        return count
+
     def heal(self) -> None:
         """All links work again; what was stalled on connections that are still alive arrives."""
         self.cut_pairs.clear()
         self._stalled.clear()
+        self._slowed.clear()
         waiting, self._waiting = self._waiting, {}
         for (sender, receiver), messages in sorted(waiting.items()):
             for epoch, data in messages:
-                self._transmit(sender, receiver, epoch, data)
+                self._arrive(sender, receiver, epoch, data)  # at once: what was sent later must not overtake it
 
-    def connected_epoch(self, first: str, second: str) -> int | None:
-        """The epoch of the live connection between two servers."""
-        return self._live.get(self.pair(first, second))
+    # --- messages
 
-    def send(self, sender: str, receiver: str, epoch: int, message: list[Any]) -> None:
+    def send(self, sender: str, receiver: str, epoch: int, data: bytes) -> None:
         """Send on the connection of that epoch; lost if it has ended."""
-        if self._live.get(self.pair(sender, receiver)) == epoch:
-            self.sent_count += 1
-            self._transmit(sender, receiver, epoch, codec.pack(message))
-
-    def _transmit(self, sender: str, receiver: str, epoch: int, data: bytes) -> None:
-        world = self._world
-        if (sender, receiver) in self._stalled:
-            self._waiting.setdefault((sender, receiver), []).append((epoch, data))
+        if self._live.get(self.pair(sender, receiver)) != epoch:
             return
-        key = (sender, receiver, epoch)
-        arrival_s = world.time_s + world.rng.expovariate(1 / self._delay_mean_s)
-        arrival_s = self._arrival_s[key] = max(arrival_s, self._arrival_s.get(key, 0.0) + 1e-7)
+        self.sent_count += 1
+        world, key = self._world, (sender, receiver, epoch)
+        delay_s = self._rng.expovariate(1 / self._delay_mean_s) * self._slowed.get((sender, receiver), 1.0)
+        arrival_s = self._arrival_s[key] = max(world.time_s + delay_s, self._arrival_s.get(key, 0.0) + 1e-7)
         world.after(arrival_s - world.time_s, lambda: self._arrive(sender, receiver, epoch, data))
 
     def _arrive(self, sender: str, receiver: str, epoch: int, data: bytes) -> None:
-        if self._live.get(self.pair(sender, receiver)) != epoch:
+        if self._live.get(self.pair(sender, receiver)) != epoch or (sender, receiver, epoch) in self._dropping:
             return
         if (sender, receiver) in self._stalled:
             self._waiting.setdefault((sender, receiver), []).append((epoch, data))
             return
         if self._ports[receiver].is_up:
-            self._ports[receiver].message(sender, epoch, codec.unpack(data))
+            self._ports[receiver].message(sender, epoch, data)
 
-    def source(self, server_id: str) -> Port:
-        """The server itself, for what doesn't travel by message."""
-        return self._ports[server_id]
+    def _give_up(self, sender: str, receiver: str, epoch: int) -> None:
+        if self.connected_epoch(sender, receiver) == epoch:
+            self.break_link(sender, receiver)
