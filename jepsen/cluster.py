@@ -240,6 +240,7 @@ class Cluster:
         self._options = list(options)
         self._environment = dict(environment or {})
         self._servers_made = 0
+        self.network.know(lambda: {node.name: node.pid for node in self.nodes if node.running})
         self.servers: list[Node] = []
         self.retired: list[Node] = []
         """Servers that were taken out for good; their folders and logs stay."""

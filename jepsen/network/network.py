@@ -1,11 +1,14 @@
 """What a breakable network offers. Directions are (from, to) pairs of node names; clients are never cut off."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+import trio
 
 Direction = tuple[str, str]
+Pids = Callable[[], Mapping[str, int]]
+"""Which nodes run now: name -> process id."""
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +22,10 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     """Its -client: where its HTTP port listens, reachable from the harness."""
 
 
+class Unbreakable(Exception):
+    """This network cannot do that."""
+
+
 class Network(Protocol):
     """One instance a cluster. All changes are complete when the call returns."""
 
@@ -27,12 +34,20 @@ class Network(Protocol):
     abilities: frozenset[str]
     """Of: cut, one-way, delay, loss"""
 
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Carry traffic until cancelled, then take everything down. Must be under way before the first `open_port`."""
+        ...
+
+    def know(self, pids: Pids) -> None:
+        """Tell it how to find out which process is which node."""
+        ...
+
     def addresses(self, node: str) -> Addresses:
         """Where the node must live; also makes room for one that is new."""
         ...
 
     def wrap(self, node: str, command: Sequence[str]) -> list[str]:
-        """The command that runs `command` as that node, in the node's own network."""
+        """The command that runs `command` as that node, in the node's own network; the process id stays."""
         ...
 
     async def open_port(self, node: str, port: int) -> None:
@@ -44,7 +59,7 @@ class Network(Protocol):
         ...
 
     async def delay(self, directions: Collection[Direction], *, mean_s: float, jitter_s: float) -> None:
-        """What passes in these directions arrives later."""
+        """What passes in these directions arrives later: by the mean, and at most the jitter more or less."""
         ...
 
     async def lose(self, directions: Collection[Direction], *, share: float) -> None:
@@ -56,7 +71,7 @@ class Network(Protocol):
         ...
 
     async def effects(self) -> dict[str, int]:
-        """Counters since the start: packets dropped, bytes held back, connections broken, ..."""
+        """Counters since the start, by names that `effect` makes. They never fall."""
         ...
 
     async def reaches(self, source: str, target: str, port: int) -> bool:
@@ -66,3 +81,18 @@ class Network(Protocol):
     async def close(self) -> None:
         """Take everything down. May be called twice."""
         ...
+
+
+def effect(kind: str, direction: Direction) -> str:
+    """The name of a counter. Kinds: dropped, lost, delayed packets; held, late bytes; refused, broken connections.
+
+    `dropped`, `held` and `refused` are the work of a cut, `lost` and `broken` of loss, `delayed` and `late` of delay.
+    """
+    return f"{kind} {direction[0]}->{direction[1]}"
+
+
+def count(effects: Mapping[str, int], kinds: Collection[str], directions: Collection[Direction] | None = None) -> int:
+    """The sum of these kinds of counters in these directions (None: in all)."""
+    if directions is None:
+        return sum(number for name, number in effects.items() if name.split(" ", 1)[0] in kinds)
+    return sum(effects.get(effect(kind, direction), 0) for kind in kinds for direction in directions)
