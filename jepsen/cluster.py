@@ -21,6 +21,7 @@ import trio
 from jepsen.http_client import NotAnswered, NotSent, Reply, fetch
 from jepsen.network.network import Network
 from jepsen.network.plain import PlainNetwork
+from jepsen.subject import launch
 
 POLL_INTERVAL_S = 0.02
 START_TIMEOUT_S = 20.0
@@ -127,13 +128,14 @@ class Node:
         assert not self.running, f"{self.name} runs already"
         self._told_to_end = False
         self.folder.mkdir(parents=True, exist_ok=True)
+        wrapping = launch.environment(self) if self.subject else {}
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 self.network.wrap(self.name, self.command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment, **(environment or {})},
+                env={**os.environ, **wrapping, **self.environment, **(environment or {})},
                 preexec_fn=_die_with_parent,
             )
 
