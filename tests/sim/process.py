@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -68,12 +68,22 @@ class _Read(msgspec.Struct):
     expires_s: float
 
 
+class Operator(Protocol):
+    """Who looks after a server; see `operators.py`."""
+
+    def permits_damage(self, server: "SimServer") -> bool:
+        """Whether the disk of this one may be damaged now."""
+
+    def replace(self, server: "SimServer") -> None:
+        """This one has refused to start."""
+
+
 class SimServer(Port):
     """Survives its own crashes: `disk` is what is left of it each time.
 
     Ends with `stop`, and by itself where power is lost or the disk fails inside something that it does: then `on_crash`
     is told, which calls `stop` and later `start`. Where its disk is damaged it refuses to start, once and for all, and
-    `on_refused` is told.
+    the operator is told.
     """
 
     def __init__(
@@ -90,7 +100,7 @@ class SimServer(Port):
         self._settings = settings
         self._on_crash = on_crash
         self._on_leader = on_leader
-        self.on_refused: Callable[[SimServer], None] | None = None
+        self.operator: Operator | None = None
         """Who puts another in its place, if anybody. Without, nothing may damage the disk."""
         self.tell: Callable[[str], None] = lambda text: None
         """Called with a short sentence when something happens here that no schedule says."""
@@ -185,10 +195,17 @@ class SimServer(Port):
             raise Violation(f"{self.server_id} refuses to start and nothing is damaged: {damage}", kind="refused")
         self._running = False
         self.retired = True
+        assert self.operator is not None
         self._checker.counts["refused to start"] += 1
         self.tell(f"{self.server_id} refuses to start: {damage}")
-        assert self.on_refused is not None
-        self.on_refused(self)
+        self.operator.replace(self)
+
+    def fresh(self, peer: Peer) -> "SimServer":
+        """Another server in the same surroundings, with an empty disk, that has not been started."""
+        server = SimServer(self._world, peer, self._checker, self._settings, self._on_crash, self._on_leader)
+        server.tell = self.tell
+        server._calm = self._calm
+        return server
 
     def stop(self, *, power: bool) -> None:
         """The process ends; with `power` false the kernel still writes what it was given, if it has power yet."""
@@ -255,7 +272,8 @@ class SimServer(Port):
 
         Not while a snapshot is being installed: it is checked when it has arrived, and its working copy made then.
         """
-        if self.on_refused is None or self.retired or (self.snapshotting is not None and self.snapshotting.fetching):
+        installing = self.snapshotting is not None and self.snapshotting.fetching
+        if installing or self.operator is None or not self.operator.permits_damage(self):
             return False
         return self.faults.flip_bit(part, rng)
 
