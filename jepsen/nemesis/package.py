@@ -36,6 +36,8 @@ class Fault(ABC):
     """Names of `machine.ABILITIES` that must be there; otherwise the fault is unavailable, and reports say so."""
     subject: ClassVar[bool] = False
     """Whether servers must run under the wrapper (`jepsen.subject`), which can lose, slow or fail their disks."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Options of the command line that all nodes of the run must be started with."""
     hold_s: ClassVar[tuple[float, float]] = (3.0, 8.0)
     """How long it is held: drawn from this range."""
     recovery_s: ClassVar[float] = 8.0

@@ -1,6 +1,6 @@
 """Every fault there is, by name, in the order in which people read them."""
 
-from jepsen.nemesis import kill, pause
+from jepsen.nemesis import kill, membership, pause, restart, snapshot
 from jepsen.nemesis.package import Fault
 
 _SINGLE: tuple[type[Fault], ...] = (
@@ -17,6 +17,16 @@ _SINGLE: tuple[type[Fault], ...] = (
     pause.PauseAllButOne,
     pause.PauseAll,
     pause.PauseAgent,
+    membership.MembershipGrow,
+    membership.MembershipShrink,
+    membership.MembershipReplace,
+    membership.MembershipRemoveLeader,
+    snapshot.SnapshotForced,
+    snapshot.SnapshotKilled,
+    snapshot.SnapshotInstall,
+    snapshot.SnapshotInstallPaused,
+    snapshot.SnapshotInstallKilled,
+    restart.RestartRolling,
 )
 
 

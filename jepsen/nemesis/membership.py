@@ -1,0 +1,175 @@
+"""Servers that come and go as an operator makes them: grow, shrink, replace, remove the leader.
+
+Servers that were there at the start are there again after the healing, at their addresses, so that clients keep their
+nodes. Nothing here endangers the majority by itself: a change begins only while all servers run, and nobody's disk is
+wiped before the others have agreed on being without it, except where the loss of one disk is the fault.
+"""
+
+import random
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from jepsen.cluster import Cluster, Node, ProcessFailed
+from jepsen.nemesis import peers, targets
+from jepsen.nemesis.package import Fault, Injection, NotInjected
+from jepsen.nemesis.processes import start_all
+
+SERVERS_MIN = 3
+"""Below it no server can be spared."""
+LINGER_S = (0.0, 1.5)
+"""How long a removed server goes on before it is stopped: it does not know, and may not disturb."""
+
+
+async def _or_not_injected(act: Callable[[], Awaitable[object]]) -> None:
+    """Do it; what did not happen in time was no injection. The first line says what; the logs follow it."""
+    try:
+        await act()
+    except ProcessFailed as error:
+        raise NotInjected(str(error).partition("\n")[0]) from error
+
+
+class MembershipGrow(Fault):
+    """One more server with an empty disk joins; later it is taken out for good."""
+
+    name = "membership-grow"
+    package = "membership"
+    description = "a new server with an empty disk joins, votes, and is removed later"
+    hold_s = (1.0, 4.0)
+
+    def __init__(self) -> None:
+        self._before: list[Node] | None = None
+
+    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
+        await peers.require_whole(cluster)
+        self._before = list(cluster.servers)
+        added = await cluster.add_server()
+        await _or_not_injected(lambda: peers.wait_voter(cluster, added))
+        return Injection(what=f"{added.name} joined as a voter", nodes=[added.name])
+
+    async def evidence(self, cluster: Cluster) -> str:
+        rows = await peers.configuration(cluster)
+        for added in self._added(cluster):
+            row = peers.at(rows, added)
+            if row is not None and row.voter:
+                return f"{len(rows)} servers in the configuration, {added.name} votes"
+        raise NotInjected("no new server in the configuration")
+
+    def _added(self, cluster: Cluster) -> list[Node]:
+        before = self._before
+        return [] if before is None else [server for server in cluster.servers if server not in before]
+
+    async def heal(self, cluster: Cluster, rng: random.Random) -> None:
+        for added in self._added(cluster):
+            await peers.remove(cluster, added, rng)
+            cluster.retire(added)
+            await peers.remove(cluster, added, rng)  # its request to join may have been under way
+        self._before = None
+
+
+class _Away(Fault):
+    """Base: one server is taken out of the configuration and stopped; later it comes back, with its disk or without."""
+
+    package = "membership"
+    hold_s = (1.0, 4.0)
+
+    def __init__(self) -> None:
+        self._node: Node | None = None
+        self._server_id = ""
+        self._is_out = False
+
+    @abstractmethod
+    async def choose(self, cluster: Cluster, rng: random.Random) -> Node:
+        """Whom to remove; raises NotInjected."""
+
+    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
+        rows = await peers.require_whole(cluster)
+        if len(rows) < SERVERS_MIN:
+            raise NotInjected(f"{len(rows)} servers: none can be spared")
+        node = await self.choose(cluster, rng)
+        row = peers.at(rows, node)
+        assert row is not None, "the cluster was whole a moment ago"
+        self._node, self._server_id, self._is_out = node, row.server_id, False
+        await _or_not_injected(lambda: peers.remove(cluster, node, rng))
+        self._is_out = True
+        linger_s = rng.uniform(*LINGER_S)
+        await trio.sleep(linger_s)
+        await node.stop()
+        return Injection(what=f"{node.name} removed, and stopped {linger_s:.1f} s later", nodes=[node.name])
+
+    async def evidence(self, cluster: Cluster) -> str:
+        rows = await peers.configuration(cluster)
+        if self._node is None or not rows or peers.at(rows, self._node) is not None or self._node.running:
+            raise NotInjected("the server is not out of the configuration")
+        return f"{len(rows)} servers in the configuration, {self._node.name} is not among them"
+
+    async def heal(self, cluster: Cluster, rng: random.Random) -> None:
+        node, self._node = self._node, None
+        if node is None:
+            return
+        rows = await peers.configuration(cluster, besides=node)
+        if rows and peers.at(rows, node) is None:
+            if node.running:
+                await node.stop()  # who is removed while it runs stays out until it is started again
+            if self._is_out and rng.random() < 0.5:
+                node.wipe()  # the others agreed on being without it, so its disk is not needed for anything
+        await start_all([node])
+        await peers.wait_voter(cluster, node)
+
+
+class MembershipShrink(_Away):
+    name = "membership-shrink"
+    description = "a follower is removed and stopped; later it joins again, with its old disk or an empty one"
+
+    async def choose(self, cluster: Cluster, rng: random.Random) -> Node:
+        return await targets.a_follower(cluster, rng)
+
+
+class MembershipRemoveLeader(_Away):
+    name = "membership-remove-leader"
+    description = "the leader is removed, hands over, and is stopped; later it joins again"
+
+    async def choose(self, cluster: Cluster, rng: random.Random) -> Node:
+        return await targets.the_leader(cluster)
+
+
+class MembershipReplace(Fault):
+    """One follower's disk is lost: it comes back empty, under a new id, and takes the place of the old one."""
+
+    name = "membership-replace"
+    package = "membership"
+    description = "a follower loses its whole disk and comes back under a new id at its old address"
+    hold_s = (1.0, 3.0)
+
+    def __init__(self) -> None:
+        self._node: Node | None = None
+        self._old_id = ""
+
+    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
+        rows = await peers.require_whole(cluster)
+        if len(rows) < SERVERS_MIN:
+            raise NotInjected(f"{len(rows)} servers: none can be spared")
+        node = await targets.a_follower(cluster, rng)
+        row = peers.at(rows, node)
+        assert row is not None, "the cluster was whole a moment ago"
+        self._node, self._old_id = node, row.server_id
+        node.kill()
+        node.wipe()
+        node.start()
+        await _or_not_injected(lambda: peers.wait_voter(cluster, node, not_id=row.server_id))
+        return Injection(what=f"{node.name} killed, its disk wiped, started", nodes=[node.name])
+
+    async def evidence(self, cluster: Cluster) -> str:
+        rows = await peers.configuration(cluster)
+        row = None if self._node is None else peers.at(rows, self._node)
+        if row is None or row.server_id == self._old_id or any(each.server_id == self._old_id for each in rows):
+            raise NotInjected("the old id was not replaced")
+        return f"{row.name} votes as {row.server_id[:8]}, no more as {self._old_id[:8]}"
+
+    async def heal(self, cluster: Cluster, rng: random.Random) -> None:
+        node, self._node = self._node, None
+        if node is None:
+            return
+        await start_all([node])
+        await peers.wait_voter(cluster, node)
