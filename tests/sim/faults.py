@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+from tests.sim.disk_faults import POINTS, Part
 from tests.sim.plan import FAULTS, Step
 from tests.sim.process import SimServer
 from tests.sim.room import Room
@@ -10,6 +11,15 @@ from tests.sim.world import Network
 
 Act = Callable[[Room, random.Random, SimServer], str | None]
 """Strikes; returns what happened, or None where nothing could."""
+
+PARTS: tuple[Part, ...] = ("journal", "journal", "snapshots")
+PASSED_ALL_THE_TIME = (
+    "driver.",
+    "journal.before_write",
+    "journal.after_write",
+    "journal.before_sync",
+    "journal.after_sync",
+)
 
 
 def act(room: Room, step: Step, position: int) -> None:
@@ -48,6 +58,32 @@ def _slow_disk(room: Room, rng: random.Random, server: SimServer) -> str | None:
     duration_s = rng.uniform(0.5, 3.0)
     room.world.after(duration_s, lambda: setattr(server, "sync_factor", 1.0))
     return f"{server.server_id} syncs {server.sync_factor:g} times slower for {duration_s:.2f} s"
+
+
+def _full_disk(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    room_bytes, duration_s = rng.choice((0, 100, 2_000, 20_000)), rng.uniform(0.5, 4.0)
+    server.faults.fill(room_bytes, duration_s)
+    return f"{server.server_id} has {room_bytes} bytes left for {duration_s:.2f} s"
+
+
+def _failing_sync(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    part: Part = rng.choice(PARTS)
+    server.faults.fail_sync(part)
+    return f"the next sync in the {part} of {server.server_id} will fail"
+
+
+def _power_at_point(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    name = rng.choice(POINTS)
+    passing = rng.randint(1, 20 if name.startswith(PASSED_ALL_THE_TIME) else 3)
+    server.faults.crash_at_point(name, passing)
+    return f"{server.server_id} will lose power when it passes {name} ({passing})"
+
+
+def _power_at_operation(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    """At a server that runs: somewhere in what it does next. At one that is down: while it starts."""
+    number = rng.randrange(40)
+    server.faults.crash_at_operation(number)
+    return f"{server.server_id} will lose power after {number} operations of its disk"
 
 
 # --- links
@@ -100,17 +136,41 @@ def _bridge(room: Room, rng: random.Random, server: SimServer) -> str | None:
 def _one_way(room: Room, rng: random.Random, server: SimServer) -> str | None:
     side, rest = _sides(room, rng)
     pairs = [Network.pair(first, second) for first in side for second in rest]
-    directions = {pair if rng.random() < 0.5 else pair[::-1] for pair in sorted(pairs)}
+    directions = [pair if rng.random() < 0.5 else pair[::-1] for pair in sorted(pairs)]
     if rng.random() < 0.5:
-        directions = {(server.server_id, other) for other in room.others(server)}
-    room.network.stall(directions)
+        directions = [(server.server_id, other) for other in room.others(server)]
+    room.network.stall(set(directions))
     breaks_s = rng.uniform(0.2, 2.0) if rng.random() < 0.5 else None
     if breaks_s is not None:
         room.world.after(breaks_s, room.network.break_stalled)
     heals_s = rng.uniform(0.3, 4.0)
     room.heal_later(heals_s)
     broken = "" if breaks_s is None else f", given up after {breaks_s:.2f} s"
-    return f"silent {', '.join(f'{a} to {b}' for a, b in sorted(directions))} for {heals_s:.2f} s{broken}"
+    return f"silent for {heals_s:.2f} s{broken}: {_named(directions)}"
+
+
+def _directions(room: Room, rng: random.Random, server: SimServer) -> list[tuple[str, str]]:
+    """Those to one server, those from it, or both."""
+    others = room.others(server)
+    towards, away = [(other, server.server_id) for other in others], [(server.server_id, other) for other in others]
+    return rng.choice((towards, away, towards + away))
+
+
+def _named(directions: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{sender} to {receiver}" for sender, receiver in sorted(directions))
+
+
+def _slow_link(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    directions = _directions(room, rng, server)
+    factor, duration_s = rng.choice((5.0, 30.0)), rng.uniform(0.5, 4.0)
+    room.network.slow(set(directions), factor)
+    room.heal_later(duration_s)
+    return f"{factor:g} times slower for {duration_s:.2f} s: {_named(directions)}"
+
+
+def _loss(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    directions = _directions(room, rng, server)
+    return f"lost: {_named(directions)}" if room.network.drop(set(directions)) else None
 
 
 def _flap(room: Room, rng: random.Random, server: SimServer) -> str | None:
@@ -176,7 +236,13 @@ ACTS: dict[str, Act] = {
     "one way": _one_way,
     "flap": _flap,
     "pause": _pause,
+    "slow link": _slow_link,
+    "loss": _loss,
     "slow disk": _slow_disk,
+    "full disk": _full_disk,
+    "failing sync": _failing_sync,
+    "power at point": _power_at_point,
+    "power at operation": _power_at_operation,
     "transfer": _transfer,
     "isolate": _isolate,
     "change": _change,

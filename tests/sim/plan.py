@@ -23,7 +23,13 @@ FAULTS = {
     "one way": "some directions go silent, or all that {on} sends",
     "flap": "the links of {on} break again and again",
     "pause": "the process of {on} stands still",
+    "slow link": "some directions become slow, or all to and from {on}",
+    "loss": "what is under way from {on}, or to it, is lost until the connections are given up",
     "slow disk": "the disk of {on} becomes slow",
+    "full disk": "the disk of {on} has little space or none",
+    "failing sync": "the next sync at {on} fails",
+    "power at point": "power fails at {on} at the next passing of a failpoint",
+    "power at operation": "power fails at {on} at one of the next operations of its disk",
     "transfer": "the leader is told to hand over",
     "isolate": "{on} loses all its links",
     "change": "a member is added or removed",
@@ -68,6 +74,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Probability that power fails in a sync."""
     crash_at_snapshot: float = 0.1
     """Probability that a server dies between a durable snapshot and what its log makes of it."""
+    real_state: bool = False
+    """The product's state machine on LMDB, instead of a list of what was applied."""
     off: tuple[str, ...] = ()
     """Guards that are switched off, by the first part of their names, `order` and `fsync`."""
 
@@ -89,6 +97,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """What each server is told of this."""
         return SimSettings(
             guards=Guards(**{_GUARDS[each]: False for each in self.off if each in _GUARDS}),
+            real_state=self.real_state,
             order="order" not in self.off,
             durable="fsync" not in self.off,
             snapshot_threshold=self.threshold,
@@ -113,6 +122,7 @@ PLANS = {
     "tiny-snapshots": Plan(threshold=5, trailing=0),
     "tiny-snapshots-five": Plan(nodes=5, threshold=5, trailing=0),
     "tiny-snapshots-three-to-five": Plan(membership=True, threshold=5, trailing=0),
+    "real-state": Plan(real_state=True),
     "rare-faults": Plan(fault_interval_s=4.0, duration_s=30.0),
     "slow-disks": Plan(sync_mean_s=0.02, crash_in_sync=0.05),
 }
@@ -132,7 +142,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     def line(self, position: int) -> str:
         """Position, time, fault and what it does, for people."""
-        return f"{position:4} {self.at_s:6.2f} s  {self.fault:<10} {FAULTS[self.fault].format(on=self.on)}"
+        return f"{position:4} {self.at_s:6.2f} s  {self.fault:<18} {FAULTS[self.fault].format(on=self.on)}"
 
 
 def draw(plan: Plan, seed: int) -> list[Step]:

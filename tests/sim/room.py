@@ -34,6 +34,7 @@ class Room:
         first = self.peers[: plan.nodes]
         for server in self.servers.values():
             server.network = self.network
+            server.tell = self.tell
             server.start(bootstrap=first if server.peer in first else None)
 
     def rng(self, name: str) -> random.Random:
@@ -59,10 +60,10 @@ class Room:
         return [other for other in self.servers if other != server.server_id]
 
     def start(self, server: SimServer) -> None:
-        """Begin a process, unless one runs."""
-        if not server.is_up:
-            server.start()
+        """Begin a process, unless one runs or the server is given up."""
+        if not server.is_up and not server.retired:
             self.tell(f"{server.server_id} starts")
+            server.start()
 
     def restart_later(self, server: SimServer, rng: random.Random, *, power: bool | None = None) -> str:
         """End a process now and begin another; returns what happened."""
@@ -82,9 +83,9 @@ class Room:
         self.world.after(delay_s, heal)
 
     def _crashed(self, server: SimServer, *, power: bool | None = None) -> None:
-        """A server dies inside a sync or at a snapshot, as no schedule says."""
+        """A server has died of itself: its disk failed, or its power at a place that was armed or by accident."""
         rng = self._crashes.setdefault(server.server_id, self.rng(f"crashes of {server.server_id}"))
-        self.tell("of its own: " + self.restart_later(server, rng, power=power))
+        self.tell(self.restart_later(server, rng, power=power))
 
     def _elected(self, elected: SimServer) -> None:
         """Nobody is elected while the leader of an earlier term may still answer reads alone.
@@ -96,4 +97,6 @@ class Room:
         for server in self.servers.values():
             core = server.core
             if core is not None and core.term < elected.core.term and core.lease_valid(server.clock.now_s()):
-                raise Violation(f"{elected.server_id} is elected while {server.server_id} holds its lease")
+                raise Violation(
+                    f"{elected.server_id} is elected while {server.server_id} holds its lease", kind="lease"
+                )

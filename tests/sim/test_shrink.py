@@ -11,7 +11,7 @@ import pytest
 from tests.sim.__main__ import main
 from tests.sim.plan import PLANS, Plan, command, draw
 from tests.sim.shrink import Shrunk, shrink
-from tests.sim.simulation import kind_of, run_seed
+from tests.sim.simulation import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_H20 = msgspec.structs.replace(PLANS["three-servers"], off=("h20",))
@@ -101,19 +101,6 @@ def test_a_story_tells_the_schedule_and_what_happened(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     for text in ("schedule:\n     1 ", "what happened:\n", " s  [3] ", "is elected in term", "everything heals"):
         assert text in out
-
-
-@pytest.mark.parametrize(
-    ("violation", "kind"),
-    [
-        ("two leaders in term 7: server-1 and server-2", "two leaders in term"),
-        ("server-1: commit or applied index went back from (3, 4)", "commit or applied index went back from"),
-        ("server-3 settles 'rem' at 397 before it is durable", "settles at before it is durable"),
-        ("command b'12' was applied 2 times", "command was applied times"),
-    ],
-)
-def test_the_kind_of_a_violation_has_no_names_and_numbers(violation: str, kind: str) -> None:
-    assert kind_of(violation) == kind
 
 
 def test_unknown_guards_and_faults_are_refused() -> None:
