@@ -1,0 +1,83 @@
+"""Mutants that lead, read or follow wrongly."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jepsen.subject.mutants_disk import guards_without
+from jepsen.subject.patching import require_source, wrap_method
+from server.raft.core import Core
+from server.raft.node import RaftNode
+from server.raft.pysyncobj_seams import LEADER, Protocol
+from server.raft.replica import Replica
+
+Method = Callable[..., Any]
+
+
+def stale_read_without_lease() -> None:
+    """See mutants.py."""
+    guards_without("h8_lease")
+
+
+def consistent_without_round() -> None:
+    """See mutants.py."""
+
+    def make(confirm_leadership: Method) -> Method:
+        async def at_once(self: Any, *, timeout_s: float) -> None:
+            if not (self.is_leader() and self.ready):
+                await confirm_leadership(self, timeout_s=timeout_s)
+
+        return at_once
+
+    wrap_method(RaftNode, "confirm_leadership", make)
+
+
+def leader_reads_at_once() -> None:
+    """See mutants.py."""
+
+    def ready(self: Replica) -> bool:
+        return self._library.state == LEADER
+
+    require_source(Replica.lease_valid, "self.ready")
+    require_source(Replica.confirmed_at, "self.ready")
+    assert isinstance(vars(Replica).get("ready"), property), "Replica has no ready any more"
+    Replica.ready = property(ready)  # type: ignore[assignment,method-assign]
+
+
+def skip_prevote() -> None:
+    """See mutants.py."""
+    guards_without("h7_prevote")
+
+
+def truncate_acked() -> None:
+    """See mutants.py."""
+
+    def make(begin_prevote: Method) -> Method:
+        def cut_first(self: Any) -> None:
+            log = self._log
+            first_index = max(self._library.commit_index, log.getRaftCommitIndex(), log.first_index) + 1
+            if first_index <= log.last_index:
+                self._configurations.cut_from(first_index)
+                log.deleteEntriesFrom(first_index - log.first_index)
+                self._verified_index = min(self._verified_index, log.last_index)
+            begin_prevote(self)
+
+        return cut_first
+
+    require_source(Core._begin_prevote, "self._prevote.begin(")
+    wrap_method(Core, "_begin_prevote", make)
+
+
+def one_is_enough() -> None:
+    """See mutants.py."""
+
+    def make(step: Method) -> Method:
+        def counting_itself(self: Any) -> None:
+            last = self._SyncObj__raftLog[-1]
+            if self._SyncObj__raftState == LEADER and last[2] == self._SyncObj__raftCurrentTerm:
+                self._SyncObj__raftCommitIndex = max(self._SyncObj__raftCommitIndex, last[1])
+            step(self)
+
+        return counting_itself
+
+    require_source(Protocol._skip_counting, "self._SyncObj__raftCommitIndex = index - 1")
+    wrap_method(Protocol, "step", make)
