@@ -33,7 +33,10 @@ class Fault(ABC):
     """partition, kill, pause, clock, disk, packets, membership, snapshot, restart, combined"""
     description: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset()
-    """Names of `machine.ABILITIES` that must be there; otherwise the fault is unavailable, and reports say so."""
+    """Names of `machine.ABILITIES`, or of a network's as "network:cut", "network:one-way", "network:delay" and
+    "network:loss". Where one is not there, the fault is unavailable, and reports say so."""
+    servers_min: ClassVar[int] = 1
+    """The smallest cluster in which it means anything."""
     subject: ClassVar[bool] = False
     """Whether servers must run under the wrapper (`jepsen.subject`), which can lose, slow or fail their disks."""
     options: ClassVar[tuple[str, ...]] = ()

@@ -128,4 +128,5 @@ def run(command: Sequence[str], text: str = "") -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotPossible(f"{command[0]} cannot be run: {error}.") from error
     if done.returncode != 0:
-        raise NotPossible(f"{' '.join(command)} failed: {done.stderr.strip() or done.returncode}.")
+        said = " ".join(done.stderr.split()).rstrip(".") or f"exit code {done.returncode}"
+        raise NotPossible(f"`{' '.join(command)}` failed: {said}.")
