@@ -26,15 +26,6 @@ class ReadStart(NamedTuple):
     position_read: int
 
 
-class _Seen(NamedTuple):
-    """How far one process had come when it was last looked at."""
-
-    core: Core
-    commit_index: int
-    applied_index: int
-    term: int
-
-
 class Checker:
     """Knows everything that was ever acknowledged, applied, voted and read in one run."""
 
@@ -57,7 +48,8 @@ class Checker:
         self.position_acked = 0
         self.position_read = 0
         self.index_applied_max = 1
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, tuple[Core, int, int, int]] = {}
+        """Server -> its core, commit index, applied index and term when it was last looked at."""
         self._matches: dict[str, dict[str, int]] = {}
         """Leader -> follower -> the highest match index of this leadership."""
         self.counts: Counter[str] = Counter()
@@ -122,20 +114,19 @@ class Checker:
         """
         commit_index, applied_index, term = core.commit_index, core.applied_index, core.term
         known = self._seen.get(server_id)
-        now = _Seen(core, commit_index, applied_index, term)
-        if (
-            known is not None
-            and known.core is core
-            and any(new < old for new, old in zip(now[1:], known[1:], strict=True))
-        ):
-            raise Violation(
-                f"{server_id}: commit, applied index or term went back from {known[1:]} to {now[1:]}", kind="went back"
-            )
+        if known is not None and known[0] is core:
+            _, commit_before, applied_before, term_before = known
+            if commit_index < commit_before or applied_index < applied_before or term < term_before:
+                raise Violation(
+                    f"{server_id}: commit {commit_before}, applied {applied_before} or term {term_before} went back to "
+                    f"{commit_index}, {applied_index}, {term}",
+                    kind="went back",
+                )
         if not applied_index <= commit_index <= core.last_index:
             raise Violation(
                 f"{server_id}: applied {applied_index} commit {commit_index} last {core.last_index}", kind="positions"
             )
-        self._seen[server_id] = now
+        self._seen[server_id] = (core, commit_index, applied_index, term)
         if core.is_leader:
             self._match(server_id, core)
 
