@@ -1,0 +1,140 @@
+"""Linearizability, key by key: is there one order in which every client could have seen what it saw?
+
+An order of all operations exists if there is one for each key (Herlihy and Wing), so each is searched alone.
+Reads in mode stale promise nothing and are left out; so is what certainly did not happen. What ended unknown may have
+happened at any moment after it began, or never.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from jepsen.checkers.explain import CALLS_MAX, explain
+from jepsen.checkers.findings import Findings, by_key
+from jepsen.checkers.models import Call, Crooked, Model, Value, register, value_of
+from jepsen.checkers.search import CONFIGURATIONS_MAX, search
+from jepsen.checkers.verdict import ANOMALIES_MAX, Verdict
+from jepsen.checkers.words import seconds, told
+from jepsen.history import History, Operation, Outcome
+
+CONFIGURATIONS_MAX_TOTAL = 3_000_000
+"""Of all keys together: most of a minute."""
+
+
+def check_registers(history: History) -> Verdict:
+    """Judge the workload `register`."""
+    return check_keys(history.of("register"), register, checker="linearizable", workload="register")
+
+
+def check_keys(
+    operations: Sequence[Operation],
+    model: Model,
+    *,
+    checker: str,
+    workload: str,
+    configurations_max: int = CONFIGURATIONS_MAX,
+    configurations_max_total: int = CONFIGURATIONS_MAX_TOTAL,
+) -> Verdict:
+    """Search each key's operations for a legal order."""
+    findings = Findings(per_kind_max=ANOMALIES_MAX)
+    undecided: list[str] = []
+    checked_count = spent = 0
+    keys = by_key(operations)
+    for key, of_key in keys.items():
+        try:
+            calls = [call for call in map(model, of_key) if call is not None]
+        except Crooked as error:
+            findings.add("contradiction", f"{error}.", key=key, operations=_crooked(of_key, model))
+            continue
+        checked_count += len(calls)
+        left = min(configurations_max, configurations_max_total - spent)
+        found = search(calls, configurations_max=left) if left > 0 else None
+        spent += found.configurations_count if found else 0
+        if found is None or found.legal is None:
+            undecided.append(key)
+        elif not found.legal:
+            _report(key, calls, of_key, findings)
+    summary = f"{checked_count:,} operations on {len(keys):,} keys"
+    if undecided:
+        few = ", ".join(undecided[:3])
+        summary += f"; given up on {len(undecided):,} keys ({few}) after {spent:,} configurations"
+    return findings.verdict(
+        checker=checker, workload=workload, decided=not undecided, summary=summary, checked_count=checked_count
+    )
+
+
+def _crooked(operations: Iterable[Operation], model: Model) -> list[Operation]:
+    for operation in operations:
+        try:
+            model(operation)
+        except Crooked:
+            return [operation]
+    return []
+
+
+def _report(key: str, calls: Sequence[Call], operations: Sequence[Operation], findings: Findings) -> None:
+    if findings.is_full:
+        findings.add("not linearizable", "", key=key)
+        return
+    explanation = explain(calls)
+    kind, text = _diagnosis(explanation.calls, calls, operations)
+    if explanation.last is not None:
+        certain_count = sum(call.is_certain for call in calls)
+        text += (
+            f" The first {explanation.legal_count:,} of {certain_count:,} operations that ended have a legal order; "
+            f"{told(explanation.last.operation)} cannot be placed."
+        )
+    findings.add(kind, text, key=key, operations=[call.operation for call in explanation.calls[-CALLS_MAX:]])
+
+
+def _diagnosis(few: Sequence[Call], calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[str, str]:
+    """Kind, and a sentence. The plain cases have names of their own; what is left is simply not linearizable."""
+    for viewer, slot, value in _seen(few):
+        if value is None:
+            continue
+        writers = [call for call in calls if (slot, value) in call.sets]
+        failed = [each for each in operations if each.outcome is Outcome.FAILED and _asks_for(each, value)]
+        if not writers and failed:
+            return "failed write seen", f"{told(viewer.operation)}, but {told(failed[0])}."
+        if not writers:
+            return "never written", f"{told(viewer.operation)}, which nobody wrote."
+        if min(call.began_ns for call in writers) > viewer.ended_ns:
+            return "seen before written", f"{told(viewer.operation)}, before that was written."
+    for viewer, slot, value in _seen(few):
+        later = _overwritten(few, viewer, slot, value)
+        if later is not None and viewer.is_pure:
+            return "stale read", (
+                f"{told(viewer.operation)}, although {told(later.operation)} had been acknowledged "
+                f"{seconds(viewer.began_ns - later.ended_ns)} before it began."
+            )
+    return "not linearizable", f"No order of these {len(few)} operations explains what their clients saw."
+
+
+def _seen(calls: Sequence[Call]) -> Iterator[tuple[Call, str, Value]]:
+    for call in calls:
+        if call.is_certain:
+            for slot, value in call.needs:
+                yield call, slot, value
+
+
+def _overwritten(calls: Sequence[Call], viewer: Call, slot: str, value: Value) -> Call | None:
+    """A write of something else, after all writes of this value and acknowledged before the viewer began."""
+    writers = [call for call in calls if (slot, value) in call.sets]
+    if any(not writer.is_certain for writer in writers):
+        return None
+    last_ns = max((writer.ended_ns for writer in writers), default=-1)
+    for call in calls:
+        is_other = any(at == slot and to != value for at, to in call.sets)
+        if is_other and call is not viewer and last_ns < call.began_ns and call.ended_ns < viewer.began_ns:
+            return call
+    return None
+
+
+def _asks_for(operation: Operation, value: Value) -> bool:
+    """Whether the value is among what the operation would have written."""
+    match operation.function, operation.input:
+        case "txn", [*micros]:
+            return any(micro[0] == "write" and value_of(micro[2]) == value for micro in micros)
+        case "cas", [_, new]:
+            return value_of(new) == value
+        case "write", new:
+            return value_of(new) == value
+    return False

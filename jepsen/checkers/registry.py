@@ -1,0 +1,64 @@
+"""Which checkers judge a history: those of the workloads in it, and the general ones."""
+
+import time
+import traceback
+
+import msgspec
+
+from jepsen.checkers.recovery import check_recovery
+from jepsen.checkers.verdict import Checker, Verdict
+from jepsen.history import History
+from jepsen.workloads.registry import WORKLOADS
+
+GENERAL: list[Checker] = [check_recovery]
+"""They judge every history."""
+
+
+def checkers_for(history: History) -> list[Checker]:
+    """Return the judges of this history, those of its workloads first."""
+    chosen: list[Checker] = []
+    for name in history.workloads():
+        own = WORKLOADS[name].checkers() if name in WORKLOADS else []
+        chosen += own or [_nobody(name)]
+    return chosen + GENERAL
+
+
+def judge(history: History) -> list[Verdict]:
+    """Ask every checker, and time it. One that fails has not decided; the others are asked all the same."""
+    verdicts = []
+    for checker in checkers_for(history):
+        began_s = time.perf_counter()
+        try:
+            verdict = checker(history)
+        except (
+            Exception
+        ) as error:  # border: a history may hold anything, and one checker's fall must not hide another's word
+            verdict = _fallen(checker, error)
+        verdicts.append(msgspec.structs.replace(verdict, took_s=time.perf_counter() - began_s))
+    return verdicts
+
+
+def _fallen(checker: Checker, error: Exception) -> Verdict:
+    name = f"{checker.__module__.rpartition('.')[2]}"
+    [*_, frame] = traceback.extract_tb(error.__traceback__)
+    return Verdict(
+        checker=name,
+        valid=True,
+        decided=False,
+        summary=f"the checker failed with {type(error).__name__}: {error} ({frame.name}, line {frame.lineno})",
+        checked_count=0,
+    )
+
+
+def _nobody(workload: str) -> Checker:
+    def check(history: History) -> Verdict:
+        return Verdict(
+            checker="nobody",
+            workload=workload,
+            valid=True,
+            decided=False,
+            summary=f"no checker is known for the workload {workload!r}",
+            checked_count=len(history.of(workload)),
+        )
+
+    return check
