@@ -12,7 +12,9 @@ from tests.sim.world import Network
 Act = Callable[[Room, random.Random, SimServer], str | None]
 """Strikes; returns what happened, or None where nothing could."""
 
-PARTS: tuple[Part, ...] = ("journal", "journal", "snapshots")
+PARTS: tuple[Part, ...] = ("journal", "snapshots")
+FLIP_RETRY_S = 0.3
+FLIP_ATTEMPTS = 10
 PASSED_ALL_THE_TIME = (
     "driver.",
     "journal.before_write",
@@ -72,6 +74,23 @@ def _failing_sync(room: Room, rng: random.Random, server: SimServer) -> str | No
     return f"the next sync in the {part} of {server.server_id} will fail"
 
 
+def _bit_flip(room: Room, rng: random.Random, server: SimServer) -> str | None:
+    """As soon as the group can do without this server. In a journal only the next start notices: often one soon."""
+    part: Part = rng.choice(PARTS)
+    restarts, delay_s = rng.random() < 0.7, rng.uniform(0.0, 2.0)
+
+    def strike(attempts_left: int) -> None:
+        if server.flip_bit(part, rng):
+            room.tell(f"a bit in the {part} of {server.server_id} is damaged")
+            if restarts:
+                room.world.after(delay_s, lambda: _blink(room, server))
+        elif attempts_left and room.is_breaking:
+            room.world.after(FLIP_RETRY_S, lambda: strike(attempts_left - 1))
+
+    strike(FLIP_ATTEMPTS)
+    return f"a bit in the {part} of {server.server_id} is to be damaged"
+
+
 def _power_at_point(room: Room, rng: random.Random, server: SimServer) -> str | None:
     name = rng.choice(POINTS)
     passing = rng.randint(1, 20 if name.startswith(PASSED_ALL_THE_TIME) else 3)
@@ -90,7 +109,7 @@ def _power_at_operation(room: Room, rng: random.Random, server: SimServer) -> st
 
 
 def _sides(room: Room, rng: random.Random) -> tuple[list[str], list[str]]:
-    names = sorted(room.servers)
+    names = sorted(server.server_id for server in room.alive())
     side = sorted(rng.sample(names, rng.randrange(1, len(names))))
     return side, [name for name in names if name not in side]
 
@@ -241,6 +260,7 @@ ACTS: dict[str, Act] = {
     "slow disk": _slow_disk,
     "full disk": _full_disk,
     "failing sync": _failing_sync,
+    "bit flip": _bit_flip,
     "power at point": _power_at_point,
     "power at operation": _power_at_operation,
     "transfer": _transfer,

@@ -28,6 +28,7 @@ FAULTS = {
     "slow disk": "the disk of {on} becomes slow",
     "full disk": "the disk of {on} has little space or none",
     "failing sync": "the next sync at {on} fails",
+    "bit flip": "a bit on the disk of {on} is damaged",
     "power at point": "power fails at {on} at the next passing of a failpoint",
     "power at operation": "power fails at {on} at one of the next operations of its disk",
     "transfer": "the leader is told to hand over",
@@ -49,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes a run, but its seed."""
 
     nodes: int = 3
-    duration_s: float = 18.0
+    duration_s: float = 15.0
     """Simulated seconds of faults and writes; then everything heals."""
     faults: tuple[str, ...] = tuple(name for name in FAULTS if name != "change")
     """Steps are drawn from these, all alike; a name given twice comes twice as often."""
@@ -63,7 +64,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Changes of membership leave at least so many."""
     writes_rate: float = 25.0
     """Groups of writes a simulated second."""
-    reads_rate: float = 20.0
+    reads_rate: float = 10.0
     """Reads a simulated second at each server."""
     threshold: int = 25
     """A snapshot every so many entries."""

@@ -4,6 +4,7 @@ import random
 
 from structs.cluster import Peer
 from tests.sim.checks import Checker, Violation
+from tests.sim.operators import Operator
 from tests.sim.plan import LEADER, Plan, Step
 from tests.sim.process import SimServer
 from tests.sim.world import Network, Port, World
@@ -36,10 +37,17 @@ class Room:
             server.network = self.network
             server.tell = self.tell
             server.start(bootstrap=first if server.peer in first else None)
+        if not plan.membership:
+            Operator(self.world, self.checker, self.servers, self.network)
 
     def rng(self, name: str) -> random.Random:
         """A generator for one purpose."""
         return random.Random(f"{name} of seed {self.seed}")
+
+    @property
+    def is_breaking(self) -> bool:
+        """Whether faults may still strike: the healing has not begun."""
+        return self.world.time_s < self.plan.duration_s
 
     def tell(self, text: str) -> None:
         """Something happens now."""
@@ -50,14 +58,19 @@ class Room:
         return [server for server in self.servers.values() if server.core is not None and server.core.is_leader]
 
     def aimed_at(self, step: Step, rng: random.Random) -> SimServer:
-        """Whom a step hits: somebody, if it is meant for the leader and nobody leads."""
-        if step.on != LEADER:
-            return self.servers[step.on]
-        return rng.choice(self.leaders() or list(self.servers.values()))
+        """Whom a step hits: anybody where nobody leads, or where the server is given up."""
+        if step.on == LEADER:
+            return rng.choice(self.leaders() or self.alive())
+        server = self.servers[step.on]
+        return rng.choice(self.alive()) if server.retired else server
+
+    def alive(self) -> list[SimServer]:
+        """All but those that are given up because their disk was damaged."""
+        return [server for server in self.servers.values() if not server.retired]
 
     def others(self, server: SimServer) -> list[str]:
-        """The ids of all servers but this one."""
-        return [other for other in self.servers if other != server.server_id]
+        """The ids of all servers that live, but this one."""
+        return [other.server_id for other in self.alive() if other is not server]
 
     def start(self, server: SimServer) -> None:
         """Begin a process, unless one runs or the server is given up."""

@@ -103,7 +103,7 @@ class Simulation:
 
     def _write(self) -> None:
         room, rng = self.room, self._writes
-        if room.world.time_s >= self._plan.duration_s:
+        if not room.is_breaking:
             return
         to_leader, batch = rng.random() < 0.9, rng.choice((1, 1, 1, 4, 12))
         running = [server for server in room.servers.values() if server.is_up]

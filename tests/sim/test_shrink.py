@@ -14,18 +14,21 @@ from tests.sim.shrink import Shrunk, shrink
 from tests.sim.simulation import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHOUT_H20 = msgspec.structs.replace(PLANS["three-servers"], off=("h20",))
-
-
-def first_failing(plan: Plan) -> int:
-    """A seed that convicts the library without its guard."""
-    return next(seed for seed in range(100) if run_seed(plan, seed).violation is not None)
+WITHOUT_H20 = msgspec.structs.replace(
+    PLANS["three-servers"], duration_s=10.0, faults=("isolate", "bridge", "crash all", "crash"), off=("h20",)
+)
 
 
 @pytest.fixture(scope="module")
-def shrunk() -> Shrunk:
+def failing_seed() -> int:
+    """One that convicts the library without its guard."""
+    return next(seed for seed in range(100) if run_seed(WITHOUT_H20, seed).violation is not None)
+
+
+@pytest.fixture(scope="module")
+def shrunk(failing_seed: int) -> Shrunk:
     """A failing run made short."""
-    found = shrink(WITHOUT_H20, first_failing(WITHOUT_H20))
+    found = shrink(WITHOUT_H20, failing_seed)
     assert found is not None
     return found
 
@@ -60,22 +63,22 @@ def test_no_step_of_a_minimal_schedule_can_be_missed(shrunk: Shrunk) -> None:
         assert run_seed(shrunk.plan, shrunk.outcome.seed, rest).kind != shrunk.outcome.kind
 
 
-def test_attempts_are_bounded() -> None:
-    seed = first_failing(WITHOUT_H20)
-    found = shrink(WITHOUT_H20, seed, attempts_max=3)
+def test_attempts_are_bounded(failing_seed: int) -> None:
+    found = shrink(WITHOUT_H20, failing_seed, attempts_max=3)
     assert found is not None
     assert found.attempts_count == 3
     assert not found.minimal
-    assert run_seed(found.plan, seed, found.keep).kind == found.outcome.kind
+    assert run_seed(found.plan, failing_seed, found.keep).kind == found.outcome.kind
 
 
 def test_a_run_that_does_not_fail_cannot_be_shrunk() -> None:
     assert shrink(PLANS["three-servers"], 0) is None
 
 
-def test_the_printed_commands_fail_again_with_the_same_violation(capsys: pytest.CaptureFixture[str]) -> None:
-    seed = first_failing(WITHOUT_H20)
-    assert main(["--off", "h20", "--start", str(seed), "--seeds", "1"]) == 1
+def test_the_printed_commands_fail_again_with_the_same_violation(
+    failing_seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(command("three-servers", WITHOUT_H20, failing_seed))[3:]) == 1
     lines = capsys.readouterr().out.splitlines()
     printed = [position for position, line in enumerate(lines) if line.startswith("  python -m tests.sim")]
     assert len(printed) == 2, "as it failed, and shrunk"
@@ -84,7 +87,7 @@ def test_the_printed_commands_fail_again_with_the_same_violation(capsys: pytest.
         words = [sys.executable, *shlex.split(lines[position])[1:]]
         again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         assert again.returncode == 1
-        assert f"seed {seed}: {violation}\n" in again.stdout
+        assert f"seed {failing_seed}: {violation}\n" in again.stdout
 
 
 def test_a_command_says_all_that_differs_from_the_named_plan() -> None:
