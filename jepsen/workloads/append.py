@@ -14,12 +14,13 @@ is tried again only where the server said that the set was not done; if that is 
 import itertools
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation
-from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, final_reads, numbers, text_of
+from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, numbers, read_finally, text_of
 from jepsen.workloads.workload import Worker, Workload
 
 WORKERS_PER_KEY = 2
@@ -54,8 +55,7 @@ class Append(Workload):
 
     async def finish(self, clients: Sequence[Client]) -> None:
         """Read the newest lists from every node, each older one from some node."""
-        for client, key in final_reads(clients, self._keys.all()):
-            await _read(client, key, "default")
+        await read_finally(clients, self._keys.all(), partial(_read, mode="default"))
 
     @staticmethod
     def checkers() -> list[Checker]:

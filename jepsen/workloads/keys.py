@@ -1,7 +1,7 @@
 """Which key a worker uses now, which keys are read in the end, and what all workloads do with single keys."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
@@ -12,6 +12,8 @@ UNKNOWN_MAX = 8
 doubles with it."""
 RECENT_KEYS = 8
 """So many of the newest keys are read from every node in the end; older ones from one node each, by turns."""
+SILENCES_MAX = 2
+"""Final reads in a row that a node may leave without an answer."""
 MODES = ("default", "default", "consistent", "stale")
 """How reads are shared out."""
 
@@ -50,14 +52,29 @@ class SharedKeys:
         return list(self._used)
 
 
-def final_reads(clients: Sequence[Client], keys: Sequence[str]) -> Iterator[tuple[Client, str]]:
-    """Who reads which key in the end: the newest everybody, each older one somebody."""
-    older = keys[:-RECENT_KEYS]
-    for position, key in enumerate(older):
-        yield clients[position % len(clients)], key
+async def read_finally(
+    clients: Sequence[Client], keys: Sequence[str], read: Callable[[Client, str], Awaitable[Operation]]
+) -> None:
+    """Read the newest keys from every node, and each older one from the first node that answers, by turns.
+
+    A node that leaves SILENCES_MAX reads in a row without an answer is not asked again: it would cost the run minutes.
+    """
+    silences = [0] * len(clients)
+
+    async def read_from(position: int, key: str) -> bool:
+        if silences[position] >= SILENCES_MAX:
+            return False
+        operation = await read(clients[position], key)
+        silences[position] = 0 if operation.outcome is Outcome.OK else silences[position] + 1
+        return operation.outcome is Outcome.OK
+
+    for number_of_key, key in enumerate(keys[:-RECENT_KEYS]):
+        for turn in range(len(clients)):
+            if await read_from((number_of_key + turn) % len(clients), key):
+                break
     for key in recent(keys):
-        for client in clients:
-            yield client, key
+        for position in range(len(clients)):
+            await read_from(position, key)
 
 
 def recent(keys: Sequence[str]) -> Sequence[str]:

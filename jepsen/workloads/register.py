@@ -18,10 +18,11 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+from jepsen.checkers.linear import check_registers
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, final_reads, number_in, read_number
+from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, number_in, read_finally, read_number
 from jepsen.workloads.workload import Worker, Workload
 
 WORKERS_PER_KEY = 3
@@ -58,13 +59,17 @@ class Register(Workload):
 
     async def finish(self, clients: Sequence[Client]) -> None:
         """Read the newest keys from every node, each older one from some node."""
-        for client, key in final_reads(clients, self._keys.all()):
-            await read_number(client, key, "default")
+
+        async def read(client: Client, key: str) -> Operation:
+            operation, _ = await read_number(client, key, "default")
+            return operation
+
+        await read_finally(clients, self._keys.all(), read)
 
     @staticmethod
     def checkers() -> list[Checker]:
         """Linearizability, key by key."""
-        return []
+        return [check_registers]
 
     async def _compare_and_set(self, worker: Worker, key: str) -> Operation:
         mode = choose_mode(worker.rng, stale=False)

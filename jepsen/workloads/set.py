@@ -9,8 +9,8 @@ Operations; `key` is the prefix, and each prefix is a set of its own (a run goes
 
 A default or consistent read shows every element whose add had been acknowledged before it began; a stale one may show
 an earlier state. In the end (`phase` final) every node is asked in mode default, then in mode stale, which is repeated
-until its index has reached the one the default read came with, or SETTLE_S are over: such a final stale read is what
-that node's own replica holds, and must be complete as well.
+until its index has reached the one the default read came with, or SETTLE_S are over since the final reads began. Such a
+final stale read is what that node's own replica holds, and must be complete as well.
 
 Half of the adds are `?cas=0`: they are answered false if the key exists, which can only be if the same add was
 carried out twice.
@@ -23,10 +23,11 @@ from typing import ClassVar
 
 import trio
 
+from jepsen.checkers.set import check
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.keys import SharedKeys, choose_mode, final_reads, number, recent
+from jepsen.workloads.keys import SharedKeys, choose_mode, number, read_finally, recent
 from jepsen.workloads.workload import Worker, Workload
 
 EVERYBODY = 1_000
@@ -34,7 +35,7 @@ EVERYBODY = 1_000
 OPERATIONS_MAX = 400
 """Adds and reads of one prefix: each read carries all elements, so that a larger set costs the run its rate."""
 SETTLE_S = 10.0
-"""A healed replica has caught up by then."""
+"""Healed replicas have caught up by then."""
 SETTLE_POLL_S = 0.1
 
 
@@ -64,15 +65,20 @@ class Set(Workload):
         """List the newest prefixes from every node and its replica, each older one from some node."""
         everything = self._prefixes.all()
         newest = set(recent(everything))
-        for client, prefix in final_reads(clients, everything):
-            read = await _read(client, prefix, "default")
-            if prefix in newest and read.outcome is Outcome.OK:
-                await _read_settled(client, prefix, index=read.index)
+        deadline_s = trio.current_time() + SETTLE_S
+
+        async def read(client: Client, prefix: str) -> Operation:
+            operation = await _read(client, prefix, "default")
+            if prefix in newest and operation.outcome is Outcome.OK:
+                await _read_settled(client, prefix, index=operation.index, deadline_s=deadline_s)
+            return operation
+
+        await read_finally(clients, everything, read)
 
     @staticmethod
     def checkers() -> list[Checker]:
         """Nothing lost, nothing invented."""
-        return []
+        return [check]
 
 
 async def _add(client: Client, prefix: str, element: int, *, by_cas: bool) -> Operation:
@@ -90,9 +96,8 @@ async def _read(client: Client, prefix: str, mode: str) -> Operation:
     return await client.call("read", action, key=prefix, mode=mode)
 
 
-async def _read_settled(client: Client, prefix: str, *, index: int) -> Operation:
+async def _read_settled(client: Client, prefix: str, *, index: int, deadline_s: float) -> Operation:
     async def action(http: HTTP) -> Answer:
-        deadline_s = trio.current_time() + SETTLE_S
         while True:
             entries, reached = await http.scan(f"{prefix}/", mode="stale")
             if reached >= index or trio.current_time() > deadline_s:

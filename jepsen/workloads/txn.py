@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, final_reads, number, number_in
+from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, number, number_in, read_finally
 from jepsen.workloads.workload import Worker, Workload
 
 NAMES = ("a", "b", "c", "d")
@@ -66,8 +66,12 @@ class Txn(Workload):
 
     async def finish(self, clients: Sequence[Client]) -> None:
         """Read the newest groups from every node, each older one from some node."""
-        for client, group in final_reads(clients, self._groups.all()):
-            await _read_by_txn(client, group, list(NAMES), "default")
+
+        async def read(client: Client, group: str) -> Operation:
+            operation, _ = await _read_by_txn(client, group, list(NAMES), "default")
+            return operation
+
+        await read_finally(clients, self._groups.all(), read)
 
     @staticmethod
     def checkers() -> list[Checker]:
