@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from jepsen.network.flapping import Flapper
 from jepsen.network.network import Addresses, Direction, Pids, Unbreakable, effect
 from jepsen.network.pump import Pump, Traffic, reset
 from jepsen.network.sockets import owner_of
@@ -61,6 +62,7 @@ class LinkNetwork:
         self._numbers: dict[str, int] = {}
         self._traffic: dict[Direction, Traffic] = {}
         self._pids: Pids = dict
+        self._flapper = Flapper(self.cut, self.reopen, rng)
         self._nursery: trio.Nursery | None = None
         self._listening: dict[tuple[str, int], socket.socket] = {}
         self._connections: set[_Connection] = set()
@@ -112,6 +114,16 @@ class LinkNetwork:
         for direction in directions:
             self._traffic_of(direction).close()
 
+    async def reopen(self, directions: Collection[Direction]) -> None:
+        """See Network."""
+        for direction in directions:
+            self._traffic_of(direction).reopen()
+
+    async def flap(self, directions: Collection[Direction], *, interval_s: tuple[float, float]) -> None:
+        """See Network."""
+        assert self._nursery is not None, "`run` must be under way"
+        self._nursery.start_soon(self._flapper.run, [*directions], interval_s)
+
     async def delay(self, directions: Collection[Direction], *, mean_s: float, jitter_s: float) -> None:
         """See Network."""
         for direction in directions:
@@ -124,12 +136,13 @@ class LinkNetwork:
 
     async def heal(self) -> None:
         """See Network."""
+        self._flapper.stop()
         for traffic in self._traffic.values():
             traffic.heal()
 
     async def effects(self) -> dict[str, int]:
         """See Network."""
-        found: dict[str, int] = {}
+        found: dict[str, int] = {**self._flapper.counted}
         for direction, traffic in self._traffic.items():
             found[effect("held", direction)] = traffic.held_bytes
             found[effect("late", direction)] = traffic.late_bytes

@@ -20,6 +20,7 @@ from typing import Final
 
 import trio
 
+from jepsen.network.flapping import Flapper
 from jepsen.network.kernel import (
     NotPossible,
     enter_network_namespace,
@@ -132,6 +133,7 @@ class NamespaceNetwork:
         """Raises NotPossible; `jepsen.machine` tells beforehand whether it would."""
         self._rng = rng
         self._places: dict[str, _Place] = {}
+        self._flapper = Flapper(self.cut, self.reopen, rng)
         self._nursery: trio.Nursery | None = None
         self._down = trio.Event()
         self._closed = False
@@ -178,6 +180,17 @@ class NamespaceNetwork:
             self._place(target).cut.add(source)
         self._apply({target for _, target in directions})
 
+    async def reopen(self, directions: Collection[Direction]) -> None:
+        """See Network."""
+        for source, target in directions:
+            self._place(target).cut.discard(source)
+        self._apply({target for _, target in directions})
+
+    async def flap(self, directions: Collection[Direction], *, interval_s: tuple[float, float]) -> None:
+        """See Network."""
+        assert self._nursery is not None, "`run` must be under way"
+        self._nursery.start_soon(self._flapper.run, [*directions], interval_s)
+
     async def delay(self, directions: Collection[Direction], *, mean_s: float, jitter_s: float) -> None:
         """See Network; raises Unbreakable where the kernel has no queues."""
         if "delay" not in self.abilities:
@@ -201,6 +214,7 @@ class NamespaceNetwork:
 
     async def heal(self) -> None:
         """See Network."""
+        self._flapper.stop()
         broken = [place for place in self._places.values() if place.cut or place.loss or place.slowed]
         for place in broken:
             place.cut.clear()
@@ -213,7 +227,7 @@ class NamespaceNetwork:
 
     async def effects(self) -> dict[str, int]:
         """See Network."""
-        found: dict[str, int] = {}
+        found: dict[str, int] = {**self._flapper.counted}
         for place in self._places.values():
             found.update(place.counters())
         return found

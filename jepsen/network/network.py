@@ -58,6 +58,14 @@ class Network(Protocol):
         """Nothing passes in these directions any more, silently, until `heal`. Adds to what is cut already."""
         ...
 
+    async def reopen(self, directions: Collection[Direction]) -> None:
+        """What `cut` did to these directions is over; what else befalls them is not."""
+        ...
+
+    async def flap(self, directions: Collection[Direction], *, interval_s: tuple[float, float]) -> None:
+        """Cut these directions, open them again, and so on until `heal`, each for a while drawn from the interval."""
+        ...
+
     async def delay(self, directions: Collection[Direction], *, mean_s: float, jitter_s: float) -> None:
         """What passes in these directions arrives later: by the mean, and at most the jitter more or less."""
         ...
@@ -86,7 +94,8 @@ class Network(Protocol):
 def effect(kind: str, direction: Direction) -> str:
     """The name of a counter. Kinds: dropped, lost, delayed packets; held, late bytes; refused, broken connections.
 
-    `dropped`, `held` and `refused` are the work of a cut, `lost` and `broken` of loss, `delayed` and `late` of delay.
+    `dropped`, `held` and `refused` are the work of a cut, `lost` and `broken` of loss, `delayed` and `late` of delay;
+    `flapped` counts the cuts of a direction that comes and goes.
     """
     return f"{kind} {direction[0]}->{direction[1]}"
 

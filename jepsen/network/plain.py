@@ -38,6 +38,13 @@ class PlainNetwork:
         """Raises Unbreakable."""
         raise Unbreakable("there is no link to cut on one loopback address")
 
+    async def reopen(self, directions: Collection[Direction]) -> None:
+        """Nothing was cut."""
+
+    async def flap(self, directions: Collection[Direction], *, interval_s: tuple[float, float]) -> None:
+        """Raises Unbreakable."""
+        raise Unbreakable("there is no link to flap on one loopback address")
+
     async def delay(self, directions: Collection[Direction], *, mean_s: float, jitter_s: float) -> None:
         """Raises Unbreakable."""
         raise Unbreakable("there is no link to slow on one loopback address")

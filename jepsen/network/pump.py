@@ -49,6 +49,11 @@ class Traffic:
         self.cut = True
         self._tell()
 
+    def reopen(self) -> None:
+        """The cut is over; what else befalls it is not."""
+        self.cut = False
+        self._tell()
+
     def slow(self, mean_s: float, jitter_s: float) -> None:
         """Let pieces pass that much later."""
         self.mean_s, self.jitter_s = mean_s, jitter_s
