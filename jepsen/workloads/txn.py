@@ -90,14 +90,7 @@ class Txn(Workload):
         return operation
 
     async def _read_and_write(self, worker: Worker, group: str) -> Operation:
-        steps: Steps = [["write", worker.rng.choice(NAMES), next(self._values)]]
-        for _ in range(worker.rng.randint(1, 3)):
-            name, chance = worker.rng.choice(NAMES), worker.rng.random()
-            if chance < 0.5:
-                steps.append(["read", name, None])
-            else:
-                steps.append(["write", name, next(self._values) if chance < 0.9 else None])
-        worker.rng.shuffle(steps)
+        steps = self._steps(worker.rng)
 
         async def action(http: HTTP) -> Answer:
             results = await http.txn([_verb(group, step) for step in steps])
@@ -106,6 +99,20 @@ class Txn(Workload):
             return Answer(output=_with_reads(steps, results))
 
         return await worker.client.call("txn", action, key=group, value=steps)
+
+    def _steps(self, rng: random.Random) -> Steps:
+        if rng.random() < 0.3:
+            # Whoever sees but a part of this has seen something that never was.
+            return [["write", name, next(self._values)] for name in NAMES]
+        steps: Steps = [["write", rng.choice(NAMES), next(self._values)]]
+        for _ in range(rng.randint(1, 3)):
+            name, chance = rng.choice(NAMES), rng.random()
+            if chance < 0.5:
+                steps.append(["read", name, None])
+            else:
+                steps.append(["write", name, next(self._values) if chance < 0.9 else None])
+        rng.shuffle(steps)
+        return steps
 
     async def _write_if_unchanged(self, worker: Worker, group: str, seen: dict[str, Entry | None]) -> Operation:
         asked: Steps = []
