@@ -23,7 +23,7 @@ CONVICTIONS: dict[str, Conviction] = {
     "no_fsync": Conviction(workload="set", fault="kill-all"),
     "ack_before_sync": Conviction(workload="set", fault="disk-lossy-kill-all"),
     "vote_not_stored": Conviction(workload="register", fault="kill-all"),
-    "snapshot_without_tail": Conviction(workload="set", fault="snapshot-cut-off,kill-all"),
+    "snapshot_without_tail": Conviction(workload="set", fault="snapshot-forced,kill-all"),
     "stale_read_without_lease": Conviction(workload="register", fault="pause-leader"),
     "consistent_without_round": Conviction(workload="register", fault="pause-leader"),
     "leader_reads_at_once": Conviction(workload="register", fault="kill-all,kill-leader"),

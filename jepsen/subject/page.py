@@ -98,9 +98,14 @@ class Page:
             path.write_bytes(content.ljust(PAGE_BYTES, b"\0"))
         return cls(path)
 
-    def heal(self) -> None:
-        """No fault from now on. The rate of the boot clock returns to normal; what it has gained stays."""
-        for field in (Page.sync_delay_us, Page.fail_next_sync, Page.quota_bytes, Page.wall_offset_ns, Page.rate_ppb):
+    def heal_disk(self) -> None:
+        """The disk is well from now on."""
+        for field in (Page.sync_delay_us, Page.fail_next_sync, Page.quota_bytes):
+            field.__set__(self, field.initial)
+
+    def heal_clocks(self) -> None:
+        """The clocks go right from now on. What the boot clock has gained or lost stays: it never goes back."""
+        for field in (Page.wall_offset_ns, Page.rate_ppb):
             field.__set__(self, field.initial)
 
     def __iter__(self) -> Iterator[tuple[str, int]]:

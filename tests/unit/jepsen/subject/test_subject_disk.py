@@ -31,7 +31,9 @@ def test_both_sides_see_one_page(page: Page) -> None:
 def test_healing_leaves_the_counters(page: Page) -> None:
     page.quota_bytes = page.sync_delay_us = page.rate_ppb = 1
     page.syncs_count = 9
-    page.heal()
+    page.heal_disk()
+    assert page.rate_ppb == 1
+    page.heal_clocks()
     assert (page.quota_bytes, page.sync_delay_us, page.rate_ppb, page.syncs_count) == (QUOTA_ENDLESS, 0, 0, 9)
 
 
@@ -77,7 +79,7 @@ def test_a_slow_sync_waits_until_the_page_lets_it_go(page: Page, tmp_path: Path)
     thread.start()
     thread.join(0.1)
     assert thread.is_alive()
-    page.heal()
+    page.heal_disk()
     thread.join(10)
     assert not thread.is_alive()
     assert page.syncs_delayed == 1
