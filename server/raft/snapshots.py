@@ -59,11 +59,18 @@ class SnapshotReader:
         self.meta = meta
         self._file = file
         self._offset = 0
+        self._hash = hashlib.sha256()
 
     def read_chunk(self) -> bytes:
-        """The next bytes, at most CHUNK_BYTES; b"" at the end. Raises DiskFailed."""
+        """The next bytes, at most CHUNK_BYTES; b"" at the end.
+
+        Raises DataDamaged at the end where they are not what was written, DiskFailed.
+        """
         chunk = self._file.read(self._offset, CHUNK_BYTES)
         self._offset += len(chunk)
+        self._hash.update(chunk)
+        if not chunk and self._hash.hexdigest() != self.meta.sha256:
+            raise DataDamaged(f"{self._file.path}: the snapshot is not what was written any more")
         return chunk
 
     def close(self) -> None:
@@ -168,6 +175,11 @@ class SnapshotStore:
         if not self._disk.exists(self.state_path(meta)):
             raise NotFound(f"snapshot {meta.name} is here no more")
         return SnapshotReader(meta, self._disk.open_file(self.state_path(meta)))
+
+    def found_damaged(self, meta: SnapshotMeta) -> None:
+        """A finished snapshot turned out to be damaged: it goes as soon as another has become durable."""
+        with self._lock:
+            self._damaged.add(meta.name)
 
     def begin(self) -> Draft:
         """Make an empty draft; one at a time. Raises DiskFailed."""

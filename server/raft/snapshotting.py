@@ -4,9 +4,10 @@ Theory of operation. Taking: LMDB's own compacting copy of a read transaction, m
 writes go on; the copy itself says which index it holds. When it is durable the log is cut behind it. Sending:
 a peer that was offered a snapshot asks for it, and pulls the file through a stream with back-pressure, so that
 a transfer never holds up heartbeats (hazard H19). The peer will ask for the log behind that snapshot, so none is
-taken meanwhile, up to a bound: else a steady load would outrun every transfer. Fetching: chunks go to a draft
-folder; checked, synced and renamed they become a snapshot of ours, a working copy is made of it, and only then the
-core is asked to install it, between two rounds. A crash at any point leaves the old state with its log, or the new
+taken meanwhile, up to a bound: else a steady load would outrun every transfer. A snapshot that turns out damaged while
+it is sent is replaced by another at once, or whoever needs it would ask for it again for ever. Fetching: chunks go to a
+draft folder; checked, synced and renamed they become a snapshot of ours, a working copy is made of it, and only then
+the core is asked to install it, between two rounds. A crash at any point leaves the old state with its log, or the new
 snapshot (H3).
 
 One copy or swap of the working state at a time (`_state_lock`): a store may not be closed while it is copied.
@@ -23,7 +24,7 @@ import trio
 
 from base import codec
 from base.disk import Disk
-from base.errors import DiskFailed, InvalidRequest, MeshError, NotFound, require
+from base.errors import DataDamaged, DiskFailed, InvalidRequest, MeshError, NotFound, Unreachable, require
 from base.failpoints import failpoint
 from base.log import get_logger
 from fsm.machine import Machine
@@ -101,6 +102,7 @@ class Snapshotting:
         """`newest` is what the store found intact; `state_folder` is where the working copies live."""
         self._snapshots = snapshots
         self._newest = newest
+        self._newest_damaged = False
         self._state_folder = state_folder
         self._machine = machine
         self._pool = pool
@@ -121,6 +123,8 @@ class Snapshotting:
         """Whether a snapshot should be taken now: enough has come since the last, or the log fills the memory."""
         if self._taking or now_s < self._taken_at_s + policy.spacing_s_min:
             return False
+        if self._newest_damaged:
+            return True
         behind = applied_index - (self._newest.index if self._newest is not None else 0)
         transfer = self._sending_count > 0 or now_s < self._sent_at_s + AFTER_SEND_S
         bytes_max = policy.transfer_log_bytes_max if transfer else policy.log_bytes_max
@@ -143,6 +147,7 @@ class Snapshotting:
         if meta is None:
             return None
         self._newest = meta
+        self._newest_damaged = False
         self._taken_at_s = self._clock()
         self.taken_total += 1
         await node.between_rounds(lambda core, now_s: core.snapshot_taken(meta, node.trailing_count()))
@@ -151,7 +156,8 @@ class Snapshotting:
 
     async def _take(self, node: Node) -> SnapshotMeta | None:
         newest = self._newest
-        if self._machine.raft_index_visible <= (newest.index if newest is not None else 0):
+        nothing_new = self._machine.raft_index_visible <= (newest.index if newest is not None else 0)
+        if nothing_new and not self._newest_damaged:
             return None
         draft = await trio.to_thread.run_sync(self._snapshots.begin)
         facts = await trio.to_thread.run_sync(write_copy, self._machine.store, Path(draft.state_path))
@@ -171,7 +177,10 @@ class Snapshotting:
     # --- sending
 
     async def send(self, index: int, term: int, stream: Any) -> None:
-        """Stream the newest snapshot, if it is at least (index, term): its meta first, then its bytes."""
+        """Stream the newest snapshot, if it is at least (index, term): its meta first, then its bytes.
+
+        Raises NotFound; DataDamaged or DiskFailed where it cannot be read as it was written.
+        """
         meta = self._newest
         if meta is None or (meta.index, meta.term) < (index, term):
             raise NotFound(f"no snapshot at {index}-{term} or later")
@@ -185,6 +194,11 @@ class Snapshotting:
             await stream.finish()
             self.sent_total += 1
             self._sent_at_s = self._clock()
+        except (DataDamaged, DiskFailed) as error:
+            _log.error("snapshot damaged", index=meta.index, term=meta.term, error=str(error))
+            self._snapshots.found_damaged(meta)
+            self._newest_damaged = self._newest_damaged or self._newest == meta
+            raise
         finally:
             self._sending_count -= 1
             reader.close()
@@ -209,7 +223,7 @@ class Snapshotting:
             raise NotFound(f"server {wanted.from_id} offered a snapshot and is gone")
         request = codec.encode(FetchSnapshotRequest(index=wanted.index, term=wanted.term))
         async with self._pool.stream(address, "Raft.FetchSnapshot", request) as stream:
-            head = await stream.receive_chunk()
+            head = await _receive_chunk(stream)
             if len(head) > META_BYTES_MAX:
                 raise InvalidRequest("a snapshot's head is too long")
             meta = codec.decode(SnapshotMeta, head)
@@ -217,7 +231,7 @@ class Snapshotting:
                 raise InvalidRequest(f"snapshot {meta.name} is older than the one offered")
             incoming = await trio.to_thread.run_sync(self._snapshots.begin_incoming, meta)
             try:
-                while chunk := await stream.receive_chunk():
+                while chunk := await _receive_chunk(stream):
                     await trio.to_thread.run_sync(incoming.append, chunk)
             except BaseException:
                 incoming.discard()
@@ -236,6 +250,7 @@ class Snapshotting:
             store.close()
         if installed:
             self._newest = meta
+            self._newest_damaged = False
             self.installed_total += 1
             _log.info("snapshot installed", index=meta.index, term=meta.term, bytes=meta.size_bytes)
 
@@ -249,6 +264,15 @@ class Snapshotting:
     def _spare_folder(self) -> Path:
         in_use = self._machine.store.path.parent.name
         return self._state_folder / next(name for name in STATE_FOLDERS if name != in_use)
+
+
+async def _receive_chunk(stream: Any) -> bytes:
+    """The next chunk of a peer. That the peer's disk has failed is no reason to stop here."""
+    try:
+        chunk: bytes = await stream.receive_chunk()
+        return chunk
+    except DiskFailed as error:
+        raise Unreachable(f"the sender could not read it: {error}") from error
 
 
 def prepare_state(disk: Disk, snapshots: SnapshotStore, newest: SnapshotMeta | None, state_folder: Path) -> Store:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from base.disk import Disk
-from base.errors import InvalidRequest, MeshError, NotFound
+from base.errors import DataDamaged, MeshError, NotFound
 from base.failpoints import failpoint
 from server.raft.core import Core, FetchSnapshot
 from server.raft.snapshots import Incoming, SnapshotMeta, SnapshotStore
@@ -69,6 +69,7 @@ class SimSnapshotting:
         self._disk = disk
         self._store = store
         self._newest = newest
+        self._newest_damaged = False
         self._rng = rng
         self._checker = checker
         self._state_busy = False
@@ -79,7 +80,7 @@ class SimSnapshotting:
     def take_if_due(self, threshold_count: int, trailing_count: int) -> None:
         """Begin to take a snapshot, if so many entries have come since the last."""
         behind = self._process.state.index - (self._newest.index if self._newest is not None else 0)
-        if not self._state_busy and behind >= threshold_count:
+        if not self._state_busy and (behind >= threshold_count or self._newest_damaged):
             self._state_busy = True
             self._step(partial(self._copy, trailing_count))
 
@@ -112,6 +113,7 @@ class SimSnapshotting:
             return
         self._state_busy = False
         self._newest = meta
+        self._newest_damaged = False
 
         def tell(now_s: float) -> None:
             core = self._process.core
@@ -126,14 +128,19 @@ class SimSnapshotting:
     # --- sending
 
     def send(self, index: int, term: int) -> tuple[SnapshotMeta, bytes]:
-        """The newest snapshot, if it is at least (index, term); raises NotFound."""
+        """The newest snapshot, if it is at least (index, term); raises NotFound, DataDamaged."""
         meta = self._newest
         if meta is None or (meta.index, meta.term) < (index, term):
             raise NotFound(f"no snapshot at {index}-{term} or later")
         reader = self._store.open_state(meta)
         data = bytearray()
-        while chunk := reader.read_chunk():
-            data += chunk
+        try:
+            while chunk := reader.read_chunk():
+                data += chunk
+        except DataDamaged:
+            self._store.found_damaged(meta)
+            self._newest_damaged = True
+            raise
         return meta, bytes(data)
 
     # --- fetching
@@ -161,6 +168,11 @@ class SimSnapshotting:
         except NotFound:
             self._give_up()
             return
+        except DataDamaged:
+            self._checker.counts["damaged snapshot refused"] += 1
+            self._process.tell(f"{wanted.from_id} finds its snapshot damaged")
+            self._give_up()
+            return
         incoming = self._store.begin_incoming(meta)
         size = -(-len(data) // PIECES_COUNT)
         pieces = [data[start : start + size] for start in range(0, len(data), size)]
@@ -176,13 +188,7 @@ class SimSnapshotting:
             following = partial(self._take_piece, wanted, epoch, incoming, pieces[1:])
             self._process.later(self._rng.expovariate(1 / PIECE_MEAN_S), following)
             return
-        try:
-            meta = incoming.finish()
-        except InvalidRequest:
-            self._checker.counts["damaged snapshot refused"] += 1
-            self._process.tell(f"{self._process.server_id} refuses a damaged snapshot")
-            self._give_up()
-            return
+        meta = incoming.finish()
         if not self._process.may_crash_at_snapshot():
             self._prepare(meta)
 
@@ -215,6 +221,7 @@ class SimSnapshotting:
             raise Violation(f"install failed: {error}", kind="install") from error
         if installed:
             self._newest = meta
+            self._newest_damaged = False
         self._checker.counts["installed" if installed else "install refused"] += 1
         self._process.tell(
             f"{self._process.server_id} {'has installed' if installed else 'does not need'} snapshot {meta.name}"

@@ -79,6 +79,22 @@ def test_a_pruned_snapshot_can_be_read_on_but_not_opened(disk: SimDisk) -> None:
         store.open_state(meta)
 
 
+def test_whoever_reads_a_snapshot_that_has_rotted_is_told_at_its_end_and_the_next_one_takes_its_place(
+    disk: SimDisk,
+) -> None:
+    store = SnapshotStore(disk, FOLDER)
+    meta = take(disk, store, 9)
+    disk.flip_bit(store.state_path(meta), 3, 1)
+    reader = store.open_state(meta)
+    assert reader.read_chunk()
+    with pytest.raises(DataDamaged, match=r"9-2/state\.mdb: the snapshot is not what was written"):
+        reader.read_chunk()
+    store.found_damaged(meta)
+    assert store.names() == ["9-2"]
+    take(disk, store, 12)
+    assert store.names() == ["12-2"]
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "meta", "no meta", "no state"])
 def test_a_damaged_newest_snapshot_falls_back_to_the_older_one_and_says_so(disk: SimDisk, damage: str) -> None:
     store = SnapshotStore(disk, FOLDER)

@@ -13,7 +13,7 @@ import trio.testing
 
 from base import codec
 from base.disk import RealDisk
-from base.errors import InvalidRequest, InvariantBroken, NotFound, Unreachable
+from base.errors import DataDamaged, DiskFailed, InvalidRequest, InvariantBroken, NotFound, Unreachable
 from fsm.commands.registry import KVS, encode_command
 from fsm.machine import Machine
 from fsm.store.store import Store
@@ -241,6 +241,21 @@ async def test_a_transfer_that_broke_holds_nothing_back(leader: Side, monkeypatc
     leader.machine.close()
 
 
+async def test_a_snapshot_that_has_rotted_is_replaced_at_once(leader: Side, caplog: pytest.LogCaptureFixture) -> None:
+    meta = leader.store.newest_intact(1)
+    assert meta is not None
+    file = RealDisk().open_file(leader.store.state_path(meta))
+    file.write(meta.size_bytes - 1, b"?")
+    with pytest.raises(DataDamaged):
+        await sent_by(leader)
+    assert leader.wanted(applied_index=20), "nothing new was written, and the one transfer was none"
+    assert await leader.snapshotting.take(leader) is not None
+    assert not leader.wanted(applied_index=20)
+    assert leader.store.newest_intact(20) is not None
+    await sent_by(leader)
+    leader.machine.close()
+
+
 # --- fetching
 
 
@@ -270,7 +285,7 @@ async def test_what_the_core_does_not_want_any_more_changes_nothing(tmp_path: Pa
         side.machine.close()
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "no head", "broken", "older", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "longer", "no head", "broken", "older", "gone", "unreadable"])
 async def test_what_does_not_arrive_whole_is_asked_for_again(tmp_path: Path, leader: Side, damage: str) -> None:
     chunks = await sent_by(leader)
     error: Exception | None = None
@@ -285,6 +300,8 @@ async def test_what_does_not_arrive_whole_is_asked_for_again(tmp_path: Path, lea
         chunks[0] = b"\xc1"
     elif damage == "broken":
         error = Unreachable("the leader went away")
+    elif damage == "unreadable":
+        error = DiskFailed("it is the leader's disk that failed, not ours")
     elif damage == "older":
         wanted = offer(index=21)
     if error is not None:
