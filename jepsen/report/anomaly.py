@@ -13,7 +13,7 @@ from jepsen.history import FaultWindow, Operation, Outcome
 from jepsen.report.markup import Markup, element, join, number
 from jepsen.report.plot import CHARACTER_WIDTH, LEFT, RIGHT, WIDTH, drawing, legend, path, rectangle, text_width
 from jepsen.report.series import NS_PER_S, natural
-from jepsen.report.words import call, plural, seconds, short, span, value
+from jepsen.report.words import call, has_answer, plural, seconds, short, span, value
 
 DRAWN_MAX = 48
 """More bars than this no eye follows; the last ones are drawn, for there the impossible one is."""
@@ -70,7 +70,7 @@ class Bar:
     def reach(self) -> float:
         """How far right it needs its row."""
         fading = FADE_WIDTH if self.operation.outcome is Outcome.UNKNOWN else 0.0
-        return max(self.right + fading, self.label_left + text_width(self.label)) + 8
+        return max(self.right + fading, self.label_left + text_width(self.label)) + 14
 
 
 def draw(anomaly: Anomaly, faults: Sequence[FaultWindow], culprit: Operation | None = None) -> Markup:
@@ -83,12 +83,12 @@ def draw(anomaly: Anomaly, faults: Sequence[FaultWindow], culprit: Operation | N
     culprit = culprit or anomaly.operations[-1]
     operations = [*[each for each in anomaly.operations if each is not culprit][-(DRAWN_MAX - 1) :], culprit]
     lanes: dict[int, list[Operation]] = {}
-    for each in operations:
+    for each in sorted(operations, key=lambda operation: operation.began_ns):
         lanes.setdefault(each.process, []).append(each)
     axis = OrderAxis(operations, LEFT + 8.0, WIDTH - RIGHT - 60.0)
     top = float(TOP)
     drawn: list[Markup] = []
-    for process in sorted(lanes):
+    for process in sorted(lanes, key=lambda each: lanes[each][0].began_ns):
         bars = _packed([Bar(each, axis, _label(each, anomaly)) for each in lanes[process]])
         height = LANE_ROW * (1 + max(bar.row for bar in bars)) + 6
         drawn.append(_lane_name(process, lanes[process], top + height / 2))
@@ -141,7 +141,7 @@ def _packed(bars: list[Bar]) -> list[Bar]:
 
 def _bar(bar: Bar, top: float, *, is_culprit: bool) -> Markup:
     operation = bar.operation
-    above = top + 18
+    above = top + 19
     box = rectangle(bar.left, above, bar.right, above + BAR_HEIGHT)
     kind = "culprit" if is_culprit else str(operation.outcome)
     pieces = [path([box], f"op-{kind}")]
@@ -167,7 +167,7 @@ def _bar(bar: Bar, top: float, *, is_culprit: bool) -> Markup:
         )
     )
     label = element(
-        "text", bar.label, x=bar.label_left, y=top + 13, class_="op-label culprit-label" if is_culprit else "op-label"
+        "text", bar.label, x=bar.label_left, y=top + 12, class_="op-label culprit-label" if is_culprit else "op-label"
     )
     return element("g", element("title", title), pieces, label)
 
@@ -241,7 +241,7 @@ def _table(operations: Sequence[Operation], culprit: Operation) -> Markup:
             f"{each.function} ({each.mode})" if each.mode else each.function,
             each.key,
             "" if each.input is None else value(each.input, TABLE_VALUE_CHARACTERS_MAX),
-            "" if each.outcome is not Outcome.OK else value(each.output, TABLE_VALUE_CHARACTERS_MAX),
+            value(each.output, TABLE_VALUE_CHARACTERS_MAX) if has_answer(each) else "",
             str(outcome),
             each.index or "",
             seconds(each.began_ns, 6),

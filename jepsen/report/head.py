@@ -48,7 +48,10 @@ def facts(summary: RunSummary) -> Markup:
     """Seed, command, cluster, machine, counts, faults."""
     options = summary.options
     servers, agents = options.get("servers", ""), options.get("agents", "")
-    cluster = f"{servers} servers" + (f", {agents} agents" if agents not in ("", "0") else "") if servers else "given"
+    cluster = f"{servers} servers" + (
+        f", {agents} agent{'s' if agents != '1' else ''}" if agents not in ("", "0") else ""
+    )
+    cluster = cluster if servers else "given by address"
     pairs = [
         ("Seed", str(summary.seed)),
         ("Started", summary.started.replace("T", " ").replace("+00:00", " UTC")),
@@ -87,7 +90,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Markup:
             element("td", each.summary, class_="wide"),
             element("td", f"{each.checked_count:,}", class_="n"),
             element("td", f"{max(each.anomalies_count, len(each.anomalies)):,}", class_="n"),
-            element("td", span(each.took_s), class_="n"),
+            element("td", span(each.took_s) if each.took_s else "", class_="n"),
         )
         for each in ordered
     ]
@@ -109,12 +112,14 @@ def mark(*, valid: bool, decided: bool) -> Markup:
     return element("span", "✓ passed", class_="verdict passed")
 
 
-def table(names: Sequence[str], rows: Sequence[Markup]) -> Markup:
-    """A table; columns whose name ends in # hold figures."""
+def table(names: Sequence[str], rows: Sequence[Markup], *, narrow: bool = False) -> Markup:
+    """A table; columns whose name ends in # hold figures. A narrow one is only as wide as it must be."""
     head = [element("th", name.rstrip("#"), class_="n" if name.endswith("#") else None) for name in names]
     return element(
         "div",
-        element("table", element("thead", element("tr", head)), element("tbody", rows)),
+        element(
+            "table", element("thead", element("tr", head)), element("tbody", rows), class_="narrow" if narrow else None
+        ),
         class_="scroll",
     )
 
@@ -132,18 +137,30 @@ def _workloads(summary: RunSummary) -> Markup:
         element(
             "tr",
             element("td", each.name, class_="keep"),
-            [element("td", f"{count:,}", class_="n") for count in (each.ok, each.failed, each.unknown)],
+            [
+                element("td", f"{count:,}", class_="n")
+                for count in (each.ok, each.declined, each.failed - each.declined, each.unknown)
+            ],
             element("td", _share(each)),
         )
         for each in summary.workloads
     ]
-    return element("div", element("h3", "Operations"), table(("Workload", "ok#", "failed#", "unknown#", "Share"), rows))
+    declined = any(each.declined for each in summary.workloads)
+    return element(
+        "div",
+        element("h3", "Operations"),
+        table(("Workload", "ok#", "declined#", "failed#", "unknown#", "Share"), rows),
+        element("p", "Declined: answered, but not done, as by a compare-and-set that came too late.", class_="note")
+        if declined
+        else None,
+    )
 
 
 def _share(each: WorkloadCount) -> Markup:
     """A bar of three parts; one that is there at all is at least visible."""
     begin, boxes = 0.0, []
-    for count, class_ in ((each.ok, "ok4"), (each.failed, "failed3"), (each.unknown, "unknown3")):
+    parts = ((each.ok, "ok4"), (each.declined, "ok1"), (each.failed - each.declined, "failed3"))
+    for count, class_ in (*parts, (each.unknown, "unknown3")):
         width = max(100.0 * count / each.total, 1.0) if count else 0.0
         begin = min(begin, 100.0 - width)
         if count:
@@ -156,22 +173,21 @@ def _share(each: WorkloadCount) -> Markup:
 
 
 def _faults(summary: RunSummary) -> Markup:
+    if not summary.faults:
+        return element("div", element("h3", "Faults"), element("p", "None was injected.", class_="nothing"))
+    all_counted = not any(each.not_counted for each in summary.faults)
     rows = [
         element(
             "tr",
             element("td", each.name, class_="keep"),
-            element("td", str(each.counted) if each.counted else "0", class_="n"),
-            element("td", str(each.not_counted) if each.not_counted else "", class_="n"),
-            element("td", "; ".join(each.reasons), class_="soft"),
+            element("td", str(each.counted), class_="n"),
+            None if all_counted else element("td", str(each.not_counted or ""), class_="n"),
+            None if all_counted else element("td", "; ".join(each.reasons), class_="soft wide"),
         )
         for each in summary.faults
     ]
-    body = (
-        table(("Fault", "Effect seen#", "Not counted#", "Why not"), rows)
-        if rows
-        else element("p", "None was injected.", class_="nothing")
-    )
-    return element("div", element("h3", "Faults"), body)
+    names = ("Fault", "Effect seen#") if all_counted else ("Fault", "Effect seen#", "Not counted#", "Why not")
+    return element("div", element("h3", "Faults"), table(names, rows))
 
 
 def _missing(summary: RunSummary) -> Markup:

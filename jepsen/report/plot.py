@@ -47,7 +47,7 @@ class Scene:
         self.faults = faults
         self.leaders = leaders
 
-    def backdrop(self, height: float) -> Markup:
+    def backdrop(self, height: float, *, changes: bool = True) -> Markup:
         """Fault windows, recovery bounds and changes of leaders, over the whole height of a plot."""
         axis = self.axis
         held: list[str] = []
@@ -57,13 +57,13 @@ class Scene:
             box = rectangle(axis.x(fault.began_ns), 0, axis.x(fault.ended_ns), height)
             (held if fault.evidence else empty).append(box)
             recovering.append(rectangle(axis.x(fault.ended_ns), 0, axis.x(fault.ended_ns + fault.recovery_ns), height))
-        changes = [f"M{number(axis.x(leader.first_ns))} 0v{number(height)}" for leader in self.leaders]
+        moments = [leader.first_ns for leader in self.leaders] if changes else []
         return join(
             [
                 path(recovering, "recovery"),
                 path(held, "window"),
                 path(empty, "window-empty"),
-                path(changes, "change"),
+                path([f"M{number(axis.x(each))} 0v{number(height)}" for each in moments], "change"),
             ]
         )
 

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from jepsen.report.words import printable
+
 PLAIN_INTERVAL_S = 5.0
 """Where stderr is no terminal, e.g. in the log of a nightly run."""
 RATE_WINDOW_S = 3.0
@@ -43,7 +45,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the live one."""
-        self._console.print(Text(text))
+        self._console.print(Text(printable(text)))
 
     def stop(self) -> None:
         """Take the live line away. May be called twice."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from jepsen.history import Operation, Outcome
 from jepsen.report.markup import Markup, element, join, number
 from jepsen.report.plot import AXIS_HEIGHT, Scene, cross, drawing, legend, path, rectangle, ring
-from jepsen.report.series import NS_PER_S, QUANTILES, Buckets, Counts, count_by, latencies, nice_step
+from jepsen.report.series import NS_PER_S, QUANTILES, Buckets, Counts, count_by, latencies, nice_step, shown_outcome
 from jepsen.report.timeline import heading
 
 OK_HEIGHT, ERROR_HEIGHT, PANEL_GAP = 120.0, 64.0, 22.0
@@ -35,7 +35,13 @@ def rates(scene: Scene, operations: Sequence[Operation], buckets: Buckets) -> Ma
     return join(
         [
             heading("Rate, operations per second"),
-            legend(("area-ok", "ok"), ("failed3", "failed"), ("unknown3", "unknown"), ("window", "fault")),
+            legend(
+                ("area-ok", "answered"),
+                ("failed3", "failed"),
+                ("unknown3", "unknown"),
+                ("window", "fault"),
+                ("change", "new leader"),
+            ),
             drawing(
                 error_bottom + AXIS_HEIGHT,
                 scene.grid(error_bottom),
@@ -47,7 +53,7 @@ def rates(scene: Scene, operations: Sequence[Operation], buckets: Buckets) -> Ma
                     scene, buckets, failed, [0.0] * len(failed), error_bottom, ERROR_HEIGHT / error_top_hz, "failed3"
                 ),
                 _bars(scene, buckets, unknown, failed, error_bottom, ERROR_HEIGHT / error_top_hz, "unknown3"),
-                element("text", "ok/s", x=12, y=TOP + 4, class_="axis-name"),
+                element("text", "answers/s", x=12, y=TOP + 4, class_="axis-name"),
                 element("text", "errors/s", x=12, y=ok_bottom + PANEL_GAP + 4, class_="axis-name"),
                 scene.figures(error_bottom),
                 label="Operations per second over time",
@@ -108,7 +114,7 @@ def latency(scene: Scene, workload: str, operations: Sequence[Operation], bucket
     """Quantiles of answered operations a bucket, log scale; failed and unknown ones as marks."""
     quantiles = latencies(operations, buckets)
     taken = [each for entry in quantiles if entry for each in (entry[0], entry[-1])]
-    others = [each for each in operations if each.outcome is not Outcome.OK]
+    others = [each for each in operations if shown_outcome(each) is not Outcome.OK]
     taken += [max((each.ended_ns - each.began_ns) / NS_PER_S, 1e-4) for each in others]
     low = math.floor(math.log10(max(min(taken, default=0.001), 1e-4)))
     high = max(math.ceil(math.log10(max(taken, default=0.1)) - 1e-9), low + 1)
@@ -197,7 +203,7 @@ def _end_labels(scene: Scene, ends: list[tuple[float, str]]) -> list[Markup]:
     """Names right of the lines' ends, pushed apart from the lowest one up."""
     labels = []
     ceiling = math.inf
-    for height, label in sorted(ends, reverse=True):
+    for height, label in ends:  # a higher quantile is never below a lower one
         ceiling = min(height, ceiling - LABEL_DISTANCE)
         labels.append(element("text", label, x=scene.axis.right + 6, y=ceiling + 4, class_="figure"))
     return labels

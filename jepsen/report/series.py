@@ -8,19 +8,22 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from jepsen.history import FaultWindow, Observation, Operation, Outcome
+from jepsen.report.summary import is_declined
 
 NS_PER_S = 1_000_000_000
 BUCKETS_MAX = 240
 """Of a plot: about four pixels each, so that a bar can still be told from its neighbour."""
 NICE = (1.0, 2.0, 5.0)
+FINER = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""For buckets, whose figures stand on no axis."""
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 OUTCOMES = (Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN)
 
 
-def nice_step(rough: float) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten that is at least `rough`."""
+def nice_step(rough: float, digits: Sequence[float] = NICE) -> float:
+    """Return the smallest of these digits times a power of ten that is at least `rough`."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return next((each * power for each in NICE if each * power >= rough * 0.999999), 10.0 * power)
+    return next((each * power for each in digits if each * power >= rough * 0.999999), 10.0 * power)
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -32,7 +35,7 @@ class Buckets:
     """Equal pieces of the run's time; an operation is counted where it ended, for only then something was known."""
 
     def __init__(self, duration_ns: int) -> None:
-        self.size_s = nice_step(max(duration_ns / NS_PER_S / BUCKETS_MAX, 0.001))
+        self.size_s = nice_step(max(duration_ns / NS_PER_S / BUCKETS_MAX, 0.001), FINER)
         self.size_ns = self.size_s * NS_PER_S
         self.count = int(duration_ns // self.size_ns) + 1
 
@@ -56,6 +59,11 @@ class Counts(msgspec.Struct, kw_only=True):
         return cls(by={outcome: [0] * buckets.count for outcome in OUTCOMES})
 
 
+def shown_outcome(operation: Operation) -> Outcome:
+    """As what it is drawn: a server's answer that it did not do it (cas) is an answer, and no trouble."""
+    return Outcome.OK if is_declined(operation) else operation.outcome
+
+
 def count_by(operations: Iterable[tuple[str, Operation]], buckets: Buckets) -> dict[str, Counts]:
     """Return the counts of each group; each operation comes with the name of its own. Groups in natural order."""
     found: dict[str, Counts] = {}
@@ -63,7 +71,7 @@ def count_by(operations: Iterable[tuple[str, Operation]], buckets: Buckets) -> d
         counts = found.get(group)
         if counts is None:
             counts = found[group] = Counts.empty(buckets)
-        counts.by[operation.outcome][buckets.of(operation.ended_ns)] += 1
+        counts.by[shown_outcome(operation)][buckets.of(operation.ended_ns)] += 1
     return {name: found[name] for name in sorted(found, key=natural)}
 
 
@@ -76,7 +84,7 @@ def latencies(operations: Iterable[Operation], buckets: Buckets) -> list[list[fl
     """Seconds at `QUANTILES` of each bucket's answered operations; None where there was none."""
     held: list[list[float]] = [[] for _ in range(buckets.count)]
     for operation in operations:
-        if operation.outcome is Outcome.OK:
+        if shown_outcome(operation) is Outcome.OK:
             held[buckets.of(operation.ended_ns)].append((operation.ended_ns - operation.began_ns) / NS_PER_S)
     found: list[list[float] | None] = []
     for values in held:

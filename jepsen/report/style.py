@@ -42,7 +42,7 @@ code,pre,.mono{font-family:ui-monospace,"Cascadia Mono",Menlo,"DejaVu Sans Mono"
 .passed{color:var(--good)}.broken{color:var(--bad)}.undecided{color:var(--doubt)}
 .banner.passed{background:var(--good-paper)}.banner.broken{background:var(--bad-paper)}
 .banner.undecided{background:var(--doubt-paper)}
-dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:14px 24px;margin:22px 0}
+dl.facts{display:flex;flex-wrap:wrap;gap:14px 44px;margin:22px 0}
 dl.facts dt{font-size:13px;color:var(--soft)}
 dl.facts dd{font-size:16px;font-weight:600;overflow-wrap:anywhere}
 .replay{display:flex;align-items:stretch;border:1px solid var(--line);border-radius:4px;background:var(--panel)}
@@ -52,6 +52,7 @@ button{font:inherit;font-size:14px;color:var(--ink);background:var(--paper);bord
 button:hover{background:var(--faint)}
 button:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--good);outline-offset:2px}
 table{border-collapse:collapse;width:100%;font-size:14px}
+table.narrow{width:auto;min-width:min(100%,520px)}
 th{font-weight:600;text-align:left;color:var(--soft);font-size:13px;vertical-align:bottom}
 th,td{padding:6px 14px 6px 0;border-bottom:1px solid var(--line)}
 td{vertical-align:top;overflow-wrap:anywhere}
@@ -71,7 +72,7 @@ summary{cursor:pointer;color:var(--soft);font-size:14px}
  margin-bottom:6px;position:sticky;left:0}
 .legend li{display:flex;gap:6px;align-items:center}
 .swatch{width:18px;height:12px;flex:none}
-.share{display:block;width:100%;min-width:120px;height:12px}
+.share{display:block;width:100%;min-width:72px;height:12px}
 .bad-text{color:var(--bad);font-weight:600}
 """
 _CHART = """
@@ -88,7 +89,7 @@ _CHART = """
 .window{fill:var(--shade);fill-opacity:.22}
 .recovery{fill:var(--shade);fill-opacity:.09}
 .window-empty{fill:none;stroke:var(--soft);stroke-width:.8;stroke-dasharray:2 3}
-.change{stroke:var(--leader);stroke-width:1.2;stroke-dasharray:4 3;fill:none}
+.change{stroke:var(--leader);stroke-width:1;opacity:.75;stroke-dasharray:4 3;fill:none}
 .fault{fill:var(--fault)}
 .fault-empty{fill:var(--paper);stroke:var(--fault);stroke-dasharray:3 2}
 .chart .bar-label{fill:var(--fault-ink)}
@@ -116,19 +117,20 @@ _CHART = """
 .chart .culprit-label{fill:var(--bad);font-weight:700}
 .culprit-row td{color:var(--bad);font-weight:600}
 .op-cross{stroke:var(--failed);stroke-width:2}
-.op-failed{fill-opacity:.35}
+.op-failed{fill-opacity:.5}
 .op-fade{fill:url(#fade)}
 .fade-from,.fade-to{stop-color:var(--unknown)}.fade-from{stop-opacity:.75}.fade-to{stop-opacity:0}
 .chart .window-name{fill:var(--soft)}
 .defs{position:absolute;width:0;height:0}
 .cursor{position:absolute;top:0;bottom:0;width:1px;background:var(--ink);pointer-events:none;display:none}
-.cursor span{position:sticky;top:8px;display:block;width:max-content;margin-left:6px;padding:2px 8px;border-radius:3px;
+.cursor span{position:absolute;display:block;width:max-content;margin-left:6px;padding:2px 8px;border-radius:3px;
  background:var(--ink);color:var(--paper);font-size:13px}
 .cursor.flip span{margin-left:0;transform:translateX(calc(-100% - 6px))}
+tr.run td{border-bottom:0;padding-bottom:0}
 .cell{display:block;font-size:13px;text-decoration:none;color:inherit;padding:4px 8px;border-radius:3px;
  white-space:nowrap}
 .cell.passed{background:var(--good-paper)}.cell.broken{background:var(--bad-paper)}
-.cell.undecided{background:var(--doubt-paper)}
+.cell.undecided{background:var(--doubt-paper)}.cell.untried{background:var(--panel)}
 .cell b{font-size:14px}.cell small{display:block;color:var(--soft);font-size:12px}
 .cell.passed b{color:var(--good)}.cell.broken b{color:var(--bad)}.cell.undecided b{color:var(--doubt)}
 """
@@ -136,7 +138,7 @@ _NARROW = """
 @media (max-width:640px){main{padding:12px 16px 48px}.banner{padding:14px 16px;gap:14px}.banner h1{font-size:25px}
 .banner svg{width:36px;height:36px}.banner p{font-size:15px}.replay{flex-direction:column}
 button{border-left:0;border-top:1px solid var(--line);min-height:44px;border-radius:0 0 4px 4px}
-.card{padding:12px 14px}dl.facts{grid-template-columns:1fr 1fr}}
+.card{padding:12px 14px}dl.facts{gap:12px 28px}}
 @media print{.cursor,button{display:none}}
 """
 STYLE = (
@@ -173,7 +175,9 @@ if (charts) {
     const held = faults.filter((fault) => Number(fault.from) <= at && at <= Number(fault.to));
     label.textContent = [at.toFixed(view.seconds < 300 ? 2 : 1) + " s", ...held.map((fault) => fault.name)].join(" · ");
     cursor.style.display = "block";
-    cursor.style.left = event.clientX - charts.getBoundingClientRect().left + "px";
+    const box = charts.getBoundingClientRect();
+    cursor.style.left = event.clientX - box.left + "px";
+    label.style.top = event.clientY - box.top - 34 + "px";
     cursor.classList.toggle("flip", share > 0.75);
   });
   charts.addEventListener("pointerleave", () => { cursor.style.display = "none"; });

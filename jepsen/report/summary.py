@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from jepsen.checkers.verdict import Verdict
-from jepsen.history import FaultWindow, History, Operation
+from jepsen.history import FaultWindow, History, Operation, Outcome
 
 NS_PER_S = 1e9
 
@@ -30,6 +30,8 @@ class WorkloadCount(msgspec.Struct, frozen=True, kw_only=True):
     ok: int
     failed: int
     unknown: int
+    declined: int
+    """Of the failed: the server answered that it did not do it, e.g. a compare-and-set that came too late."""
 
     @property
     def total(self) -> int:
@@ -156,6 +158,11 @@ def duration_ns(history: History) -> int:
     return max(*ends, 1_000_000)
 
 
+def is_declined(operation: Operation) -> bool:
+    """Whether the server answered, and answered that it did not do it: an answer like any other, no trouble."""
+    return operation.outcome is Outcome.FAILED and not operation.error
+
+
 def _fact(value: object) -> str:
     """`True`, lists and tables as a person writes them."""
     if isinstance(value, bool):
@@ -168,9 +175,17 @@ def _fact(value: object) -> str:
 def _workloads(operations: list[Operation]) -> list[WorkloadCount]:
     counts: dict[str, Counter[str]] = {}
     for operation in operations:
-        counts.setdefault(operation.workload, Counter())[operation.outcome] += 1
+        count = counts.setdefault(operation.workload, Counter())
+        count[operation.outcome] += 1
+        count["declined"] += is_declined(operation)
     return [
-        WorkloadCount(name=name, ok=count["ok"], failed=count["failed"], unknown=count["unknown"])
+        WorkloadCount(
+            name=name,
+            ok=count["ok"],
+            failed=count["failed"],
+            unknown=count["unknown"],
+            declined=count["declined"],
+        )
         for name, count in sorted(counts.items())
     ]
 

@@ -13,6 +13,8 @@ from jepsen.report.words import seconds, short, span
 ERROR_CLASSES_MAX = 20
 ERROR_CHARACTERS_MAX = 160
 TERMS_MAX = 200
+TERMS_OPEN_MAX = 25
+"""More are there, but folded away."""
 FACTS_CHARACTERS_MAX = 20_000
 
 
@@ -27,7 +29,7 @@ def terms(leaders: Sequence[Leader], duration_ns: int) -> Markup:
         rows.append(
             element(
                 "tr",
-                element("td", leader.term, class_="n"),
+                element("td", leader.term),
                 element("td", leader.node, class_="keep"),
                 element("td", seconds(leader.first_ns, 1), class_="n"),
                 element("td", until, class_="n"),
@@ -36,12 +38,15 @@ def terms(leaders: Sequence[Leader], duration_ns: int) -> Markup:
                 element("td", "two leaders in one term" if leader.shared else "", class_="bad-text"),
             )
         )
-    names = ("Term#", "Leader", "First seen#", "Last seen#", "For#", "Nobody before#", "")
+    names = ("Term", "Leader", "First seen#", "Last seen#", "For#", "Nobody before#", "")
     more = len(leaders) - TERMS_MAX
+    shown = table(names, rows, narrow=True)
+    if len(rows) > TERMS_OPEN_MAX:
+        shown = element("details", element("summary", f"{len(rows)} terms"), shown)
     return element(
         "section",
         element("h2", "Terms and leaders"),
-        table(names, rows) if rows else element("p", "No server was seen leading.", class_="nothing"),
+        shown if rows else element("p", "No server was seen leading.", class_="nothing"),
         element("p", f"{more} more terms.", class_="note") if more > 0 else None,
         element("p", "As the servers said of themselves, asked twice a second.", class_="note") if rows else None,
     )
@@ -96,7 +101,7 @@ def replicas(history: History) -> Markup:
         "section",
         element("h2", "Replicas at the end"),
         element("p", verdict, class_=None if agreed else "bad-text"),
-        table(("Node", "Index#", "Digest"), rows),
+        table(("Node", "Index#", "Digest"), rows, narrow=True),
     )
 
 

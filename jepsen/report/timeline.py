@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jepsen.history import FaultWindow, Operation, Outcome
 from jepsen.report.markup import Markup, element, join, number
 from jepsen.report.plot import AXIS_HEIGHT, WIDTH, Scene, drawing, legend, path, rectangle, text_width
-from jepsen.report.series import NS_PER_S, Buckets, Counts, Stay, count_by
+from jepsen.report.series import NS_PER_S, Buckets, Counts, Stay, count_by, quantile
 from jepsen.report.words import seconds, short, span
 
 FAULT_ROW = 24
@@ -36,12 +36,11 @@ def faults(scene: Scene) -> Markup:
                 ("window", "fault held, effect seen"),
                 ("recovery", "errors still excused"),
                 ("window-empty", "no effect seen, not counted"),
-                ("change", "new leader"),
             ),
             drawing(
                 height + AXIS_HEIGHT,
                 scene.grid(height),
-                scene.backdrop(height),
+                scene.backdrop(height, changes=False),
                 rows,
                 scene.figures(height),
                 label="Fault windows over time",
@@ -101,7 +100,7 @@ def roles(scene: Scene, lines: dict[str, list[Stay]]) -> Markup:
             drawing(
                 height + AXIS_HEIGHT,
                 scene.grid(height),
-                scene.backdrop(height),
+                scene.backdrop(height, changes=False),
                 rows,
                 scene.figures(height),
                 label="Roles of the servers over time",
@@ -145,9 +144,10 @@ def strips(scene: Scene, operations: Sequence[Operation], buckets: Buckets) -> M
         [
             heading(f"Operations, {span(buckets.size_s)} a cell"),
             legend(
-                ("ok5", "ok, darker is more"),
+                ("ok5", "answered, stronger is more"),
                 ("failed3", "failed: it did not happen"),
                 ("unknown3", "unknown: it may have happened"),
+                ("change", "new leader"),
             ),
             drawing(
                 top + AXIS_HEIGHT,
@@ -162,7 +162,8 @@ def strips(scene: Scene, operations: Sequence[Operation], buckets: Buckets) -> M
 
 
 def _strip(scene: Scene, counts: Counts, buckets: Buckets, top: float) -> Markup:
-    most = max(max(counts.by[Outcome.OK]), 1)
+    # Not the most: one burst after a healing would make everything else pale.
+    most = max(quantile(sorted(filter(None, counts.by[Outcome.OK])) or [1], 0.95), 1)
     cells: dict[str, list[str]] = {}
     tops = {
         Outcome.OK: (top, STRIP_OK),
@@ -185,12 +186,12 @@ def _strip(scene: Scene, counts: Counts, buckets: Buckets, top: float) -> Markup
     return join([frame, *(path(boxes, class_) for class_, boxes in sorted(cells.items()))])
 
 
-def _level(outcome: Outcome, count: int, most: int) -> int:
+def _level(outcome: Outcome, count: int, most: float) -> int:
     """0 for none; errors are few, so one is plainly visible, ten are more, a hundred many."""
     if not count:
         return 0
     if outcome is Outcome.OK:
-        return max(1, round(LEVELS * count / most))
+        return min(max(1, round(LEVELS * count / most)), LEVELS)
     return 1 if count < 3 else 2 if count < 10 else 3
 
 

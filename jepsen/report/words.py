@@ -55,12 +55,22 @@ def _plain(given: Any) -> str:
     return json.dumps(given, default=str)
 
 
+def printable(text: str) -> str:
+    """Without what would steer a terminal: the cluster's answers may contain anything."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text.replace("\n", " "))
+
+
+def has_answer(operation: Operation) -> bool:
+    """Whether something came back; nothing but that it was done is no answer, nothing to a question is."""
+    return operation.outcome is Outcome.OK and (operation.output is not None or operation.input is None)
+
+
 def call(operation: Operation, characters_max: int = VALUE_CHARACTERS_MAX) -> str:
     """`write 5`, `read → 3`, `cas [1 2]`: what was asked and what came back."""
     words = [operation.function]
     if operation.input is not None:
         words.append(value(operation.input, characters_max))
-    if operation.outcome is Outcome.OK and (operation.output is not None or operation.input is None):
+    if has_answer(operation):
         words.append(f"→ {value(operation.output, characters_max)}")
     elif operation.outcome is Outcome.FAILED:
         words.append("✗")
