@@ -104,4 +104,8 @@ def combine(pair: Pair, parts: tuple[type[Fault], ...]) -> type[Fault]:
 
 def combinations(faults: Mapping[str, type[Fault]]) -> list[type[Fault]]:
     """The pairs made of these faults."""
-    return [combine(pair, (faults[pair.first], faults[pair.second])) for pair in PAIRS]
+    return [
+        combine(pair, (faults[pair.first], faults[pair.second]))
+        for pair in PAIRS
+        if pair.first in faults and pair.second in faults
+    ]

@@ -16,7 +16,7 @@ PACKAGES = {
 def test_every_fault_can_be_made_and_says_what_it_is(fault: type[Fault]) -> None:
     fault()
     assert FAULTS[fault.name] is fault
-    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", fault.name)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*([+][a-z]+(-[a-z]+)*)?", fault.name)
     assert fault.package in PACKAGES
     assert fault.description
     assert "\n" not in fault.description
