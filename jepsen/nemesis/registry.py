@@ -1,6 +1,7 @@
 """Every fault there is, by name, in the order in which people read them."""
 
-from jepsen.nemesis import kill, membership, pause, restart, snapshot
+from jepsen.nemesis import clock, disk, kill, membership, pause, restart, snapshot
+from jepsen.nemesis.combined import combinations
 from jepsen.nemesis.package import Fault
 
 _SINGLE: tuple[type[Fault], ...] = (
@@ -27,6 +28,17 @@ _SINGLE: tuple[type[Fault], ...] = (
     snapshot.SnapshotInstallPaused,
     snapshot.SnapshotInstallKilled,
     restart.RestartRolling,
+    disk.DiskSlow,
+    disk.DiskFailing,
+    disk.DiskFull,
+    disk.DiskLossyKillOne,
+    disk.DiskLossyKillMajority,
+    disk.DiskLossyKillAll,
+    disk.DiskTornJournal,
+    disk.DiskBitFlip,
+    clock.ClockJump,
+    clock.ClockStrobe,
+    clock.ClockRate,
 )
 
 
@@ -39,7 +51,7 @@ def _by_name(*faults: type[Fault]) -> dict[str, type[Fault]]:
     return named
 
 
-FAULTS: dict[str, type[Fault]] = _by_name(*_SINGLE)
+FAULTS: dict[str, type[Fault]] = _by_name(*_SINGLE, *combinations(_by_name(*_SINGLE)))
 
 
 def packages() -> dict[str, list[str]]:
