@@ -48,8 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         if field.type is bool:
             group.add_argument(flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction)
         else:
-            kind = _names if isinstance(field.default, tuple) else field.type
-            group.add_argument(flag(field.name), dest=field.name, type=kind, metavar=str(field.default))
+            several = isinstance(field.default, tuple)
+            kind, metavar = (_names, "A,B") if several else (field.type, str(field.default))
+            group.add_argument(flag(field.name), dest=field.name, type=kind, metavar=metavar)
     return parser
 
 
@@ -77,6 +78,8 @@ def main(words: list[str]) -> int:
         Work(names[seed % len(names)], plans[names[seed % len(names)]], seed, given.keep)
         for seed in range(given.start, given.start + given.seeds)
     ]
+    if given.keep and max(given.keep) >= len(draw(works[0].plan, given.start)):
+        parser.error("--keep names a position after the last step of the schedule")
     failed = _campaign(works, given.jobs, story=given.story)
     wanted = given.shrink if given.shrink is not None else not given.story and given.keep is None
     for work in failed[:SHRUNK_COUNT_MAX] if wanted else ():

@@ -87,7 +87,7 @@ class Room:
         return f"{server.server_id} {'loses power' if power else 'is killed'}, back in {delay_s:.2f} s"
 
     def heal_later(self, delay_s: float) -> None:
-        """All links work again in `delay_s`."""
+        """All links work again in `delay_s`, those too that another fault has broken meanwhile."""
 
         def heal() -> None:
             self.network.heal()

@@ -11,7 +11,7 @@ import pytest
 from tests.sim.__main__ import main
 from tests.sim.plan import PLANS, Plan, command, draw
 from tests.sim.shrink import Shrunk, shrink
-from tests.sim.simulation import run_seed
+from tests.sim.simulation import HEAL_S, run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_H20 = msgspec.structs.replace(
@@ -109,3 +109,11 @@ def test_a_story_tells_the_schedule_and_what_happened(capsys: pytest.CaptureFixt
 def test_unknown_guards_and_faults_are_refused() -> None:
     assert "unknown guards: ['h99']" in str(Plan(off=("h99",)).complaint())
     assert "unknown faults: ['rain']" in str(Plan(faults=("rain",)).complaint())
+
+
+def test_a_campaign_over_all_plans_ends_with_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--plan", "all", "--seeds", "3", "--duration", "5"]) == 0
+    faults, _, _, rates = capsys.readouterr().out.splitlines()
+    assert faults.startswith("faults: ")
+    assert rates.startswith("3 seeds, 0 violations, ")
+    assert f"{3 * (5 + HEAL_S):.0f} simulated s" in rates
