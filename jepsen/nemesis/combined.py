@@ -94,6 +94,7 @@ def combine(pair: Pair, parts: tuple[type[Fault], ...]) -> type[Fault]:
             "description": f"{pair.first} and {pair.second} at once: {pair.why}",
             "parts": parts,
             "needs": frozenset[str]().union(*(part.needs for part in parts)),
+            "servers_min": max(part.servers_min for part in parts),
             "subject": any(part.subject for part in parts),
             "options": tuple(word for group in options for word in group),
             "hold_s": (max(part.hold_s[0] for part in parts), max(part.hold_s[1] for part in parts)),
@@ -104,8 +105,4 @@ def combine(pair: Pair, parts: tuple[type[Fault], ...]) -> type[Fault]:
 
 def combinations(faults: Mapping[str, type[Fault]]) -> list[type[Fault]]:
     """The pairs made of these faults."""
-    return [
-        combine(pair, (faults[pair.first], faults[pair.second]))
-        for pair in PAIRS
-        if pair.first in faults and pair.second in faults
-    ]
+    return [combine(pair, (faults[pair.first], faults[pair.second])) for pair in PAIRS]

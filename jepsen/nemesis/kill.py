@@ -59,12 +59,14 @@ class KillOne(Kill):
 class KillMinority(Kill):
     name = "kill-minority"
     description = "kill -9 of as many servers as the cluster must bear"
+    servers_min = 3
     share = Share.MINORITY
 
 
 class KillMajority(Kill):
     name = "kill-majority"
     description = "kill -9 of a majority at once: nothing may be acknowledged until it is back"
+    servers_min = 3
     share = Share.MAJORITY
 
 
@@ -90,6 +92,7 @@ class KillAll(Kill):
 class KillLeader(Kill):
     name = "kill-leader"
     description = "kill -9 of the leader"
+    servers_min = 3
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> list[Node]:
         return [await targets.the_leader(cluster)]

@@ -16,8 +16,6 @@ from jepsen.nemesis import peers, targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
 from jepsen.nemesis.processes import start_all
 
-SERVERS_MIN = 3
-"""Below it no server can be spared."""
 LINGER_S = (0.0, 1.5)
 """How long a removed server goes on before it is stopped: it does not know, and may not disturb."""
 
@@ -72,6 +70,7 @@ class _Away(Fault):
     """Base: one server is taken out of the configuration and stopped; later it comes back, with its disk or without."""
 
     package = "membership"
+    servers_min = 3
     hold_s = (1.0, 4.0)
 
     def __init__(self) -> None:
@@ -85,7 +84,7 @@ class _Away(Fault):
 
     async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
         rows = await peers.require_whole(cluster)
-        if len(rows) < SERVERS_MIN:
+        if len(rows) < self.servers_min:
             raise NotInjected(f"{len(rows)} servers: none can be spared")
         node = await self.choose(cluster, rng)
         row = peers.at(rows, node)
@@ -140,6 +139,7 @@ class MembershipReplace(Fault):
     name = "membership-replace"
     package = "membership"
     description = "a follower loses its whole disk and comes back under a new id at its old address"
+    servers_min = 3
     hold_s = (1.0, 3.0)
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class MembershipReplace(Fault):
 
     async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
         rows = await peers.require_whole(cluster)
-        if len(rows) < SERVERS_MIN:
+        if len(rows) < self.servers_min:
             raise NotInjected(f"{len(rows)} servers: none can be spared")
         node = await targets.a_follower(cluster, rng)
         row = peers.at(rows, node)

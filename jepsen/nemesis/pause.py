@@ -65,12 +65,14 @@ class PauseLeader(Pause):
 class PauseMajority(Pause):
     name = "pause-majority"
     description = "SIGSTOP of a majority: no leader may act alone"
+    servers_min = 3
     share = Share.MAJORITY
 
 
 class PauseAllButOne(Pause):
     name = "pause-all-but-one"
     description = "SIGSTOP of all servers but one, which must not lead by itself"
+    servers_min = 3
     share = Share.ALL_BUT_ONE
 
 

@@ -1,10 +1,21 @@
 """Every fault there is, by name, in the order in which people read them."""
 
-from jepsen.nemesis import clock, disk, kill, membership, pause, restart, snapshot
+from jepsen.nemesis import clock, disk, kill, membership, packets, partition, pause, restart, snapshot
 from jepsen.nemesis.combined import combinations
 from jepsen.nemesis.package import Fault
 
 _SINGLE: tuple[type[Fault], ...] = (
+    partition.PartitionHalves,
+    partition.PartitionOne,
+    partition.PartitionLeader,
+    partition.PartitionRing,
+    partition.PartitionBridge,
+    partition.PartitionOneWay,
+    partition.PartitionFlapping,
+    partition.PartitionAgent,
+    packets.PacketsDelay,
+    packets.PacketsLoss,
+    packets.PacketsSlowOneWay,
     kill.KillOne,
     kill.KillMinority,
     kill.KillMajority,
@@ -18,6 +29,17 @@ _SINGLE: tuple[type[Fault], ...] = (
     pause.PauseAllButOne,
     pause.PauseAll,
     pause.PauseAgent,
+    clock.ClockJump,
+    clock.ClockStrobe,
+    clock.ClockRate,
+    disk.DiskSlow,
+    disk.DiskFailing,
+    disk.DiskFull,
+    disk.DiskLossyKillOne,
+    disk.DiskLossyKillMajority,
+    disk.DiskLossyKillAll,
+    disk.DiskTornJournal,
+    disk.DiskBitFlip,
     membership.MembershipGrow,
     membership.MembershipShrink,
     membership.MembershipReplace,
@@ -28,17 +50,6 @@ _SINGLE: tuple[type[Fault], ...] = (
     snapshot.SnapshotInstallPaused,
     snapshot.SnapshotInstallKilled,
     restart.RestartRolling,
-    disk.DiskSlow,
-    disk.DiskFailing,
-    disk.DiskFull,
-    disk.DiskLossyKillOne,
-    disk.DiskLossyKillMajority,
-    disk.DiskLossyKillAll,
-    disk.DiskTornJournal,
-    disk.DiskBitFlip,
-    clock.ClockJump,
-    clock.ClockStrobe,
-    clock.ClockRate,
 )
 
 

@@ -33,7 +33,6 @@ INSTALL_TIMEOUT_S = 10.0
 STUCK_S = 3.0
 """A leader that has taken none for so long has sent one lately."""
 POLL_S = 0.1
-SERVERS_MIN = 3
 
 
 class SnapshotForced(Fault):
@@ -90,6 +89,7 @@ class SnapshotInstall(Fault):
     package = "snapshot"
     description = "a follower is killed until the leader's log has passed it: it must fetch a snapshot"
     options = OPTIONS
+    servers_min = 3
     hold_s = (1.0, 3.0)
     is_killed: ClassVar[bool] = True
     """Or stopped: then it still holds what it knew."""
@@ -103,7 +103,7 @@ class SnapshotInstall(Fault):
 
     async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
         self._mark = None
-        if len(targets.healthy(cluster.servers)) < SERVERS_MIN:
+        if len(targets.healthy(cluster.servers)) < self.servers_min:
             raise NotInjected("no follower can be spared")
         node = self._node = await targets.a_follower(cluster, rng)
         if self.is_killed:
