@@ -1,8 +1,8 @@
 """Linearizability, key by key: is there one order in which every client could have seen what it saw?
 
 An order of all operations exists if there is one for each key (Herlihy and Wing), so each is searched alone.
-Reads in mode stale promise nothing and are left out; so is what certainly did not happen. What ended unknown may have
-happened at any moment after it began, or never.
+What certainly did not happen is left out; what ended unknown may have happened at any moment after it began, or never.
+A read in mode stale is not linearizable by promise: it only must show the state of some moment before it ended.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -15,7 +15,10 @@ from jepsen.history import Operation, Outcome
 
 FOREVER_NS = 2**63 - 1
 """The end of an operation that may take effect at any time after it began."""
+BEGINNING_NS = -1
+"""Before everything."""
 STALE = "stale"
+"""A read in this mode shows the state of one moment, but perhaps of long ago: it began at the beginning."""
 Value = str | int | float | bool | None
 Slot = str
 
@@ -108,16 +111,17 @@ def _counts(operation: Operation, *, is_pure: bool) -> bool:
     if operation.outcome is Outcome.FAILED:
         return False
     if is_pure:
-        return operation.outcome is Outcome.OK and operation.mode != STALE
+        return operation.outcome is Outcome.OK
     return True
 
 
 def _call(operation: Operation, *, needs: Iterable[tuple[Slot, Value]], sets: Iterable[tuple[Slot, Value]]) -> Call:
-    ended_ns = operation.ended_ns if operation.outcome is Outcome.OK else FOREVER_NS
+    assigned = tuple(sorted(sets, key=lambda pair: pair[0]))
+    is_old = operation.mode == STALE and not assigned
     return Call(
         operation=operation,
-        began_ns=operation.began_ns,
-        ended_ns=ended_ns,
+        began_ns=BEGINNING_NS if is_old else operation.began_ns,
+        ended_ns=operation.ended_ns if operation.outcome is Outcome.OK else FOREVER_NS,
         needs=tuple(sorted(needs, key=lambda pair: pair[0])),
-        sets=tuple(sorted(sets, key=lambda pair: pair[0])),
+        sets=assigned,
     )

@@ -47,10 +47,11 @@ GOOD = {
         op("read", 6, 7, None, 7),
     ],
     "a deletion": [op("write", 0, 1, 7), op("write", 2, 3, None), op("read", 4, 5, None, None)],
-    "stale reads promise nothing": [
+    "stale reads may be of any earlier moment, and go back": [
         op("write", 0, 1, 7),
         op("write", 2, 3, 8),
         op("read", 4, 5, None, 7, mode="stale"),
+        op("read", 6, 7, None, None, mode="stale"),
     ],
     "reads without an answer say nothing": [op("write", 0, 1, 7), op("read", 2, 3, outcome=FAILED)],
     "keys are apart": [op("write", 0, 1, 7, key="a"), op("read", 2, 3, key="b")],
@@ -65,6 +66,8 @@ BAD = {
         op("cas", 2, 3, [7, 8], outcome=FAILED, error=""),
         op("read", 4, 5, None, 8),
     ],
+    "never written, which even a stale read tells": [op("read", 0, 1, None, 7, mode="stale")],
+    "seen before written by a stale read": [op("read", 0, 1, None, 7, mode="stale"), op("write", 2, 3, 7)],
     "seen before written": [op("read", 0, 1, None, 7), op("write", 2, 3, 7)],
     "not linearizable: two that took the same turn": [
         op("write", 0, 1, 7),
