@@ -138,6 +138,8 @@ class SnapshotStore:
             if name.endswith(TEMPORARY_SUFFIX):
                 self.repairs.append(f"removed the unfinished snapshot {folder / name}")
                 self.remove_unfinished(folder / name)
+        # The process before may have ended between a rename and its sync. The log will be cut to what we find here.
+        disk.sync_folder(folder)
 
     def names(self) -> list[str]:
         """Folder names of finished snapshots, newest first."""

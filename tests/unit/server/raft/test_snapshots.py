@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import msgspec
 import pytest
@@ -93,6 +93,28 @@ def test_whoever_reads_a_snapshot_that_has_rotted_is_told_at_its_end_and_the_nex
     assert store.names() == ["9-2"]
     take(disk, store, 12)
     assert store.names() == ["12-2"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_snapshot_that_a_start_has_found_outlives_a_power_failure(seed: int) -> None:
+    disk = SimDisk(random.Random(seed))
+    store = SnapshotStore(disk, FOLDER)
+    operations: list[str] = []
+
+    def kill_behind_the_rename(operation: str, path: PurePath) -> None:
+        if operation == "sync folder" and "rename" in operations:
+            raise PowerLost("kill -9, in truth: what was renamed is to be seen, and not durable")
+        operations.append(operation)
+
+    disk.hook = kill_behind_the_rename
+    with pytest.raises(PowerLost):
+        take(disk, store, 9)
+    disk.hook = None
+    disk.restart()
+    found = SnapshotStore(disk, FOLDER).newest_intact(1)
+    assert found is not None
+    disk.crash()
+    assert SnapshotStore(disk, FOLDER).newest_intact(9) == found
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "meta", "no meta", "no state"])
