@@ -20,6 +20,9 @@ from jepsen.report.summary import RunSummary, duration_ns, summarise
 from jepsen.report.timeline import faults, roles, strips
 from jepsen.report.words import plural
 
+RATE_BUCKETS_MAX = 120
+"""Coarser than the strips: a rate counted over a few operations is noise."""
+
 
 def write(history: History, verdicts: list[Verdict], path: Path) -> None:
     """Write the page of a judged run; raises OSError."""
@@ -100,8 +103,8 @@ def _charts(history: History, scene: Scene, summary: RunSummary) -> Markup:
                 faults(scene),
                 roles(scene, stays(history.observations)),
                 strips(scene, history.operations, buckets),
-                rates(scene, history.operations, buckets),
-                [latency(scene, name, operations, buckets) for name, operations in by_workload.items()],
+                rates(scene, history.operations, Buckets(scene.axis.duration_ns, RATE_BUCKETS_MAX)),
+                [latency(scene, name, operations) for name, operations in by_workload.items()],
                 class_="charts",
                 data_view=view,
             ),

@@ -6,14 +6,28 @@ from collections.abc import Callable, Sequence
 from jepsen.history import Operation, Outcome
 from jepsen.report.markup import Markup, element, join, number
 from jepsen.report.plot import AXIS_HEIGHT, Scene, cross, drawing, legend, path, rectangle, ring
-from jepsen.report.series import NS_PER_S, QUANTILES, Buckets, Counts, count_by, latencies, nice_step, shown_outcome
+from jepsen.report.series import (
+    BUCKETS_MAX,
+    NS_PER_S,
+    QUANTILES,
+    Buckets,
+    Counts,
+    count_by,
+    latencies,
+    nice_step,
+    shown_outcome,
+)
 from jepsen.report.timeline import heading
+from jepsen.report.words import span
 
 OK_HEIGHT, ERROR_HEIGHT, PANEL_GAP = 120.0, 64.0, 22.0
 LATENCY_HEIGHT = 190.0
 TOP = 10.0
 LABEL_DISTANCE = 13.0
 """Between the names of lines at their ends."""
+OPERATIONS_A_QUANTILE = 40
+"""A bucket should have so many, on the average, for its p95 to mean something."""
+QUANTILE_BUCKETS_MIN = 30
 MARK_GRID = 4.0
 """Marks closer than these pixels are drawn once: more could not be told apart."""
 QUANTILE_CLASSES = ("line-p50", "line-p95", "line-p99", "dot-max")
@@ -110,8 +124,10 @@ def _bars(
 # --- latency
 
 
-def latency(scene: Scene, workload: str, operations: Sequence[Operation], buckets: Buckets) -> Markup:
+def latency(scene: Scene, workload: str, operations: Sequence[Operation]) -> Markup:
     """Quantiles of answered operations a bucket, log scale; failed and unknown ones as marks."""
+    count = min(max(len(operations) // OPERATIONS_A_QUANTILE, QUANTILE_BUCKETS_MIN), BUCKETS_MAX)
+    buckets = Buckets(scene.axis.duration_ns, count)
     quantiles = latencies(operations, buckets)
     taken = [each for entry in quantiles if entry for each in (entry[0], entry[-1])]
     others = [each for each in operations if shown_outcome(each) is not Outcome.OK]
@@ -129,7 +145,7 @@ def latency(scene: Scene, workload: str, operations: Sequence[Operation], bucket
     left, right = number(scene.axis.left), number(scene.axis.right)
     return join(
         [
-            heading(f"Latency of {workload}"),
+            heading(f"Latency of {workload}, per {span(buckets.size_s)}"),
             legend(
                 ("line line-p50", "p50"),
                 ("line line-p95", "p95"),

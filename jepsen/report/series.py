@@ -34,8 +34,8 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 class Buckets:
     """Equal pieces of the run's time; an operation is counted where it ended, for only then something was known."""
 
-    def __init__(self, duration_ns: int) -> None:
-        self.size_s = nice_step(max(duration_ns / NS_PER_S / BUCKETS_MAX, 0.001), FINER)
+    def __init__(self, duration_ns: int, count_max: int = BUCKETS_MAX) -> None:
+        self.size_s = nice_step(max(duration_ns / NS_PER_S / count_max, 0.001), FINER)
         self.size_ns = self.size_s * NS_PER_S
         self.count = int(duration_ns // self.size_ns) + 1
 
