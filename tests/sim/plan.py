@@ -124,7 +124,7 @@ PLANS = {
     "tiny-snapshots-five": Plan(nodes=5, threshold=5, trailing=0),
     "tiny-snapshots-three-to-five": Plan(membership=True, threshold=5, trailing=0),
     "real-state": Plan(real_state=True),
-    "rare-faults": Plan(fault_interval_s=4.0, duration_s=30.0),
+    "rare-faults": Plan(fault_interval_s=4.0, duration_s=20.0),
     "slow-disks": Plan(sync_mean_s=0.02, crash_in_sync=0.05),
 }
 """Name -> plan. `leases`: leaders are replaced while they may still hold a lease."""
