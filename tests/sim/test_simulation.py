@@ -75,8 +75,8 @@ def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
 def counts() -> Counter[str]:
     """What a few seeds did together."""
     total: Counter[str] = Counter()
-    for plan in ("changing-members", "rare-faults"):
-        for seed in range(100, 106):
+    for plan in ("changing-members", "rare-faults", "tiny-snapshots"):
+        for seed in range(100, 108):
             total.update(run_seed(PLANS[plan], seed).counts)
     return total
 
