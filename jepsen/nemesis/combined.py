@@ -1,11 +1,12 @@
-"""Two faults at once, on one schedule: the second begins a moment after the first, both are healed one after the other.
+"""Two faults at once, on one schedule: the second begins a moment after the first, and ends a moment before or after.
 
-Healing goes from what takes effect at once to what needs a majority: first links and disks, then processes that stand
-still, then processes that are gone, and changes of members last. Whatever one of them meets, the others are healed too.
+Which ends first is drawn, so that a server also wakes up, or starts, while the network is still cut. What waits for
+others comes later: disks wait until all servers answer, changes of members for a majority. Whatever one of them meets,
+the others are healed too.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -16,7 +17,10 @@ from jepsen.nemesis.package import Fault, Injection
 
 STAGGER_S = (0.0, 2.0)
 """Between the two beginnings: before, around and after the election that the first may cause."""
-HEALING_ORDER = ("clock", "packets", "partition", "disk", "pause", "kill", "restart", "snapshot", "membership")
+HEALING_STAGGER_S = (0.0, 1.5)
+"""Between the two ends."""
+HEALING_RANKS = {"disk": 1, "restart": 2, "snapshot": 2, "membership": 2}
+"""By package; those that are not here wait for nobody. Lower ranks are healed first."""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +73,9 @@ class Combined(Fault):
 
     async def heal(self, cluster: Cluster, rng: random.Random) -> None:
         trouble: list[ProcessFailed] = []
-        for fault in healing_order(self._faults):
+        for position, fault in enumerate(healing_order(self._faults, rng)):
+            if position:
+                await trio.sleep(rng.uniform(*HEALING_STAGGER_S))
             try:
                 await fault.heal(cluster, rng)
             except ProcessFailed as error:
@@ -78,9 +84,9 @@ class Combined(Fault):
             raise ProcessFailed("\n".join(str(error) for error in trouble)) from trouble[0]
 
 
-def healing_order(faults: list[Fault]) -> list[Fault]:
-    """The faults in the order in which they are to be healed."""
-    return sorted(faults, key=lambda fault: HEALING_ORDER.index(fault.package))
+def healing_order(faults: Sequence[Fault], rng: random.Random) -> list[Fault]:
+    """The faults in the order in which they are healed: by rank, and by chance among equals."""
+    return sorted(rng.sample(faults, len(faults)), key=lambda fault: HEALING_RANKS.get(fault.package, 0))
 
 
 def combine(pair: Pair, parts: tuple[type[Fault], ...]) -> type[Fault]:
