@@ -277,6 +277,53 @@ class DiskLossyKillAll(DiskLossyKill):
     share = Share.ALL
 
 
+class DiskLossyKillElection(_DiskFault):
+    """The leader is killed, and then all lose power before a vote or a first entry of the next term can be durable.
+
+    A server that comes back must not have a second vote in a term in which it has voted: syncs are so slow here that
+    with votes stored before they are told, nobody is elected at all.
+    """
+
+    name = "disk-lossy-kill-election"
+    description = "the leader is killed, and all servers lose power while they vote for another one"
+    hold_s = (0.2, 1.0)
+    servers_min = 3
+    delay_us: ClassVar[int] = 4 * US_PER_S
+    """Longer than all that happens here."""
+    election_timeout_s: ClassVar[float] = 2.5
+    """Elections begin 0.6 to 1.2 s after the leader was last heard."""
+    after_election_s: ClassVar[float] = 0.8
+    """So that an observer that asks twice a second sees who leads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lost: dict[str, int] = {}
+
+    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
+        self._lost = {}
+        victims = targets.some(cluster, Share.ALL, rng)
+        leader = await targets.the_leader(cluster)
+        for server in victims:
+            with control(server) as page:
+                page.sync_delay_us = self.delay_us
+        leader.kill()
+        successor = await targets.find_leader(cluster, self.election_timeout_s)
+        await trio.sleep(self.after_election_s)
+        kill_at_once(victims)
+        self._lost = lost_bytes(victims)
+        for server in victims:
+            with control(server) as page:
+                page.heal_disk()
+        state = "nobody had been elected" if successor is None else f"{successor.name} had just been elected"
+        what = f"{leader.name} killed, then all servers lost power; {state}"
+        return Injection(what=what, nodes=[node.name for node in victims])
+
+    async def evidence(self, cluster: Cluster) -> str:
+        if not self._lost or any(server.exit_code != KILLED for server in cluster.servers):
+            raise NotInjected("nothing unsynced was lost")
+        return "unsynced bytes lost: " + ", ".join(f"{count} at {name}" for name, count in self._lost.items())
+
+
 class DiskTornJournal(_DiskFault):
     """A killed server finds the begin of a write behind the end of its journal, and must start by cutting it."""
 

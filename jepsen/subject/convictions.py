@@ -22,7 +22,7 @@ class Conviction(msgspec.Struct, frozen=True, kw_only=True):
 CONVICTIONS: dict[str, Conviction] = {
     "no_fsync": Conviction(workload="set", fault="kill-all"),
     "ack_before_sync": Conviction(workload="set", fault="disk-lossy-kill-all"),
-    "vote_not_stored": Conviction(workload="register", fault="kill-all"),
+    "vote_not_stored": Conviction(workload="register", fault="disk-lossy-kill-election"),
     "snapshot_without_tail": Conviction(workload="set", fault="snapshot-forced,kill-all"),
     "stale_read_without_lease": Conviction(workload="register", fault="pause-leader"),
     "consistent_without_round": Conviction(workload="register", fault="pause-leader"),

@@ -55,6 +55,8 @@ def truncate_acked() -> None:
         def cut_first(self: Any) -> None:
             log = self._log
             first_index = max(self._library.commit_index, log.getRaftCommitIndex(), log.first_index) + 1
+            while log.term_at(first_index) == 0:
+                first_index += 1  # the first configuration: without it nobody would ever be elected
             if first_index <= log.last_index:
                 self._configurations.cut_from(first_index)
                 log.deleteEntriesFrom(first_index - log.first_index)
