@@ -19,7 +19,7 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     """One or two sentences for a person."""
     key: str = ""
     operations: list[Operation] = []
-    """The operations that show it, few enough to be drawn."""
+    """The operations that show it, few enough to be drawn. The last one is what cannot be; drawings highlight it."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

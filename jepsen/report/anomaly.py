@@ -1,4 +1,4 @@
-"""A broken promise, drawn: a lane a process, a bar from begin to end of each operation, the impossible one marked.
+"""A broken promise, drawn: a lane a client, a bar from begin to end of each operation, the impossible one marked.
 
 The operations of one anomaly may take milliseconds and lie minutes apart, so time is not to scale: each step from one
 begin or end to the next is as wide as the root of its length, within limits. Their order, which is what matters, is
@@ -159,7 +159,7 @@ def _bar(bar: Bar, top: float, *, is_culprit: bool) -> Markup:
         filter(
             None,
             [
-                f"process {operation.process} at {operation.node}: {operation.function} {operation.key}",
+                f"client {operation.process} at {operation.node}: {operation.function} {operation.key}",
                 f"asked {value(operation.input, 120)}, answered {value(operation.output, 120)}",
                 f"{operation.outcome}{f' ({operation.mode})' if operation.mode else ''} {short(operation.error, 160)}",
                 f"{seconds(operation.began_ns, 6)} to {seconds(operation.ended_ns, 6)}, {span(took_s)}",
@@ -181,7 +181,7 @@ def _lane_name(process: int, operations: Sequence[Operation], middle: float) -> 
     nodes = sorted({each.node for each in operations if each.node}, key=natural)
     return join(
         [
-            element("text", f"process {process}", x=104.0, y=middle - 1, class_="row-name"),
+            element("text", f"client {process}", x=104.0, y=middle - 1, class_="row-name"),
             element("text", short(", ".join(nodes), 15), x=104.0, y=middle + 13, class_="row-note"),
         ]
     )
@@ -231,7 +231,7 @@ def _legend(operations: Sequence[Operation], axis: OrderAxis, faults: Sequence[F
 
 def _table(operations: Sequence[Operation], culprit: Operation) -> Markup:
     """The same in words, for those who want to search or copy."""
-    head = ("process", "node", "call", "key", "asked", "answered", "outcome", "index", "began", "took")
+    head = ("client", "node", "call", "key", "asked", "answered", "outcome", "index", "began", "took")
     rows = []
     for each in sorted(operations, key=lambda operation: operation.began_ns):
         outcome = f"{each.outcome}: {short(each.error, TABLE_VALUE_CHARACTERS_MAX)}" if each.error else each.outcome

@@ -33,7 +33,7 @@ def html(history: History, verdicts: list[Verdict]) -> str:
     """Return the page of a judged run."""
     summary = summarise(history, verdicts)
     lines = stays(history.observations)
-    scene = Scene(TimeAxis(duration_ns(history)), history.faults, leaders(lines))
+    scene = Scene(TimeAxis(duration_ns(history)), history.faults, leaders(lines), _final_ns(history))
     return document(
         f"{summary.word}: seed {summary.seed}",
         _fade(),
@@ -47,6 +47,10 @@ def html(history: History, verdicts: list[Verdict]) -> str:
         tables.replicas(history),
         tables.everything(history),
     )
+
+
+def _final_ns(history: History) -> int | None:
+    return min((each.began_ns for each in history.operations if each.phase == "final"), default=None)
 
 
 def _fade() -> Markup:

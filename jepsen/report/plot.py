@@ -42,10 +42,18 @@ class TimeAxis:
 class Scene:
     """What is known of the run behind every plot."""
 
-    def __init__(self, axis: TimeAxis, faults: Sequence[FaultWindow], leaders: Sequence[Leader]) -> None:
+    def __init__(
+        self,
+        axis: TimeAxis,
+        faults: Sequence[FaultWindow],
+        leaders: Sequence[Leader],
+        final_ns: int | None = None,
+    ) -> None:
         self.axis = axis
         self.faults = faults
         self.leaders = leaders
+        self.final_ns = final_ns
+        """When the final reads began, after the last healing; None: there were none."""
 
     def backdrop(self, height: float, *, changes: bool = True) -> Markup:
         """Fault windows, recovery bounds and changes of leaders, over the whole height of a plot."""
@@ -57,6 +65,7 @@ class Scene:
             box = rectangle(axis.x(fault.began_ns), 0, axis.x(fault.ended_ns), height)
             (held if fault.evidence else empty).append(box)
             recovering.append(rectangle(axis.x(fault.ended_ns), 0, axis.x(fault.ended_ns + fault.recovery_ns), height))
+        final = [] if self.final_ns is None else [f"M{number(axis.x(self.final_ns))} 0v{number(height)}"]
         moments = [leader.first_ns for leader in self.leaders] if changes else []
         return join(
             [
@@ -64,6 +73,7 @@ class Scene:
                 path(held, "window"),
                 path(empty, "window-empty"),
                 path([f"M{number(axis.x(each))} 0v{number(height)}" for each in moments], "change"),
+                path(final, "final"),
             ]
         )
 
@@ -130,7 +140,7 @@ def _swatch(class_: str) -> Markup:
     """A small sample of how the thing is drawn."""
     if class_.startswith("line"):
         return element("path", d="M0 6h18", class_=class_)
-    if class_ == "change":
+    if class_ in ("change", "final"):
         return element("path", d="M9 0v12", class_=class_)
     if class_ == "mark-failed":
         return element("path", d=cross(9, 6, 4), class_=class_)

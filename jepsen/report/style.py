@@ -90,6 +90,7 @@ _CHART = """
 .recovery{fill:var(--shade);fill-opacity:.09}
 .window-empty{fill:none;stroke:var(--soft);stroke-width:.8;stroke-dasharray:2 3}
 .change{stroke:var(--leader);stroke-width:1;opacity:.75;stroke-dasharray:4 3;fill:none}
+.final{stroke:var(--ink);stroke-width:1;fill:none}
 .fault{fill:var(--fault)}
 .fault-empty{fill:var(--paper);stroke:var(--fault);stroke-dasharray:3 2}
 .chart .bar-label{fill:var(--fault-ink)}

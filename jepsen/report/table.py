@@ -134,7 +134,7 @@ def _print_anomalies(console: Console, verdict: Verdict) -> None:
             table.add_row(
                 seconds(operation.began_ns),
                 f"+{span((operation.ended_ns - operation.began_ns) / 1e9)}",
-                f"process {operation.process}",
+                f"client {operation.process}",
                 _text(operation.node),
                 _text(call(operation)),
                 _text(short(operation.error, 60)),

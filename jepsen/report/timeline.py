@@ -36,6 +36,7 @@ def faults(scene: Scene) -> Markup:
                 ("window", "fault held, effect seen"),
                 ("recovery", "errors still excused"),
                 ("window-empty", "no effect seen, not counted"),
+                *([("final", "all healed, final reads begin")] if scene.final_ns is not None else []),
             ),
             drawing(
                 height + AXIS_HEIGHT,

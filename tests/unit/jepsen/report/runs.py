@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+import msgspec
+
 from jepsen.checkers.verdict import Anomaly, Verdict
 from jepsen.history import Begin, End, FaultWindow, History, Observation, Operation, Outcome
 
@@ -144,6 +146,9 @@ def made_up(
         made = operation(story, workloads[process % len(workloads)], process, at_s, number)
         free_s[process] = made.ended_ns / NS + 1e-4
         found.append(made)
+    for process, node in enumerate(story.nodes, start=workers + 1):
+        read = operation(Story(seed, seconds, nodes, faults=False), workloads[0], process, seconds, operations)
+        found.append(msgspec.structs.replace(read, node=node, phase="final"))
     found.sort(key=lambda each: each.ended_ns)
     at_ns = max(found[-1].ended_ns if found else 0, int(seconds * NS))
     return History(

@@ -25,7 +25,7 @@ def printed(history: History, verdicts: Sequence[Verdict], page: Path | None = N
 def test_the_verdict_seed_command_and_page_are_the_last_lines() -> None:
     history = made_up()
     lines = printed(history, good_verdicts(history), Path("/runs/42/report.html"))
-    assert lines[-4].startswith("Passed: 6,000 operations under 5 faults")
+    assert lines[-4].startswith("Passed: 6,003 operations under 5 faults")
     assert lines[-3].startswith("seed 42, 60.0 s")
     assert lines[-2] == f"again: {history.begin.command}"
     assert lines[-1] == "look:  /runs/42/report.html"
