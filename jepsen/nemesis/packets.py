@@ -10,8 +10,9 @@ from jepsen.nemesis.partition import grown, named
 from jepsen.network import shapes
 from jepsen.network.shapes import Shape
 
-DELAY_S = (0.02, 0.15)
-"""Of one direction, on average. Twice the most is well below an election timeout (0.6 s): nobody should be deposed."""
+DELAY_S = (0.02, 0.1)
+"""Of one direction, on average. A round trip with all jitter takes half an election timeout (0.6 s) at most: nobody
+ought to be deposed for it."""
 JITTER_SHARE = 0.5
 SLOW_S = (0.3, 0.8)
 """Around the election timeout: whether the leader lasts is open."""

@@ -42,8 +42,9 @@ OUTSIDER: Final = ""
 class _Connection:
     """Two sockets and who they belong to."""
 
-    def __init__(self, direction: Direction, near: socket.socket) -> None:
+    def __init__(self, direction: Direction, near: socket.socket, dialled_from: tuple[str, int]) -> None:
         self.direction = direction
+        self.dialled_from = dialled_from
         self.near = near
         """To the one who dialled."""
         self.far = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -188,35 +189,34 @@ class LinkNetwork:
         while True:
             try:
                 await trio.lowlevel.wait_readable(listening)
-                near, _ = listening.accept()
+                near, dialled_from = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except (trio.ClosedResourceError, OSError, ValueError):
                 return  # taken down
             near.setblocking(False)
             if len(self._connections) < CONNECTIONS_MAX:
-                nursery.start_soon(self._carry, near, node, port)
+                nursery.start_soon(self._carry, near, dialled_from, node, port)
             else:
                 reset(near)
 
-    def _source_of(self, near: socket.socket) -> str | None:
+    def _source_of(self, near: socket.socket, dialled_from: tuple[str, int]) -> str | None:
         """The node that dialled, OUTSIDER, or None when nobody holds the other end any more. Raises OSError."""
-        dialled_from = near.getpeername()
         for node, number in self._numbers.items():
             if dialled_from[0] == f"{BIND_PREFIX}{number}":
                 return node
         everybody: Mapping[str, int] = {**self._pids(), OUTSIDER: os.getpid()}
         return owner_of(dialled_from, near.getsockname(), everybody)
 
-    async def _carry(self, near: socket.socket, node: str, port: int) -> None:
+    async def _carry(self, near: socket.socket, dialled_from: tuple[str, int], node: str, port: int) -> None:
         try:
-            source = self._source_of(near)
+            source = self._source_of(near, dialled_from)
         except OSError:
             source = None  # gone already
         if source is None:
             reset(near)
             return
-        connection = _Connection((source, node), near)
+        connection = _Connection((source, node), near, dialled_from)
         self._connections.add(connection)
         try:
             with connection.scope:
@@ -236,6 +236,8 @@ class LinkNetwork:
             await back.wait_open()
         elif await self._dial(connection, source, node, port):
             await self._pump(connection, there, back)
+        else:
+            await back.wait_open()  # that nobody answers is news, too
 
     async def _dial(self, connection: _Connection, source: str, node: str, port: int) -> bool:
         far = connection.far
@@ -249,8 +251,10 @@ class LinkNetwork:
                 far.connect((self.addresses(node).bind, port))
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(far)
+            except ConnectionError:
+                return False
             if far.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                probe = self._probes.get(connection.near.getpeername())
+                probe = self._probes.get(connection.dialled_from)
                 if probe is not None:
                     probe.set()
                 return True

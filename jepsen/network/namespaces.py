@@ -102,7 +102,7 @@ class _Place:
         """Let the rules say what the fields say. Raises OSError."""
         rules = [self._rule("dropped", source, address_of) for source in sorted(self.cut)]
         rules += [self._rule("lost", source, address_of, share=share) for source, share in sorted(self.loss.items())]
-        rules += [self._rule("delayed", source, address_of, queue=number_of(source)) for source in sorted(self.slowed)]
+        rules += [self._rule("queued", source, address_of, queue=number_of(source)) for source in sorted(self.slowed)]
         self.counted.update(self._filter.counters())
         self._filter.replace(rules)
 
@@ -113,7 +113,10 @@ class _Place:
         return Rule(name=name, source=address_of(source), share=share, queue=queue)
 
     def counters(self) -> Counter[str]:
-        return self.counted + Counter(self._filter.counters())
+        late = {
+            effect("delayed", (source, self.node)): queue.passed_late_count for source, queue in self.queues.items()
+        }
+        return self.counted + Counter(self._filter.counters()) + Counter(late)
 
     def close(self) -> None:
         for queue in self.queues.values():

@@ -94,8 +94,9 @@ class Network(Protocol):
 def effect(kind: str, direction: Direction) -> str:
     """The name of a counter. Kinds: dropped, lost, delayed packets; held, late bytes; refused, broken connections.
 
-    `dropped`, `held` and `refused` are the work of a cut, `lost` and `broken` of loss, `delayed` and `late` of delay;
-    `flapped` counts the cuts of a direction that comes and goes.
+    `dropped`, `held` and `refused` are the work of a cut, `lost` and `broken` of loss, `delayed` and `late` of delay:
+    these have arrived late, while those `queued` were only meant to. `flapped` counts the cuts of a direction that
+    comes and goes.
     """
     return f"{kind} {direction[0]}->{direction[1]}"
 

@@ -18,7 +18,7 @@ from jepsen.network import netlink
 
 SUBSYSTEM = 3
 PACKET, VERDICT, CONFIG = (SUBSYSTEM << 8 | kind for kind in (0, 1, 2))
-BIND, COPY_NOTHING = 1, 0
+BIND, COPY_HEADERS_ONLY = 1, 1
 ACCEPT = 1
 RECEIVE_BYTES: Final = 64 * 1024
 REPLY_TIMEOUT_S: Final = 5
@@ -41,10 +41,12 @@ class PacketQueue:
         self._mean_s = 0.0
         self._jitter_s = 0.0
         self._due_s = 0.0
+        self.passed_late_count = 0
+        """Packets that were held, and let pass when they were due."""
         connection.settimeout(REPLY_TIMEOUT_S)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._configure(netlink.attribute(1, struct.pack(">BBH", BIND, 0, socket.AF_INET)))
-        self._configure(netlink.attribute(2, struct.pack(">IB", 0, COPY_NOTHING)) + netlink.number(3, PACKETS_MAX))
+        self._configure(netlink.attribute(2, struct.pack(">IB", 0, COPY_HEADERS_ONLY)) + netlink.number(3, PACKETS_MAX))
         connection.setblocking(False)
 
     def slow(self, mean_s: float, jitter_s: float) -> None:
@@ -101,6 +103,7 @@ class PacketQueue:
             now_s = trio.current_time()
             while self._held and self._held[0][0] <= now_s:
                 self._pass(self._held.popleft()[1])
+                self.passed_late_count += 1
             self._changed = trio.Event()
             with trio.move_on_at(self._held[0][0] if self._held else math.inf):
                 await self._changed.wait()

@@ -35,6 +35,7 @@ class Traffic:
         self.held_bytes = 0
         """Bytes (an end counts as one) that met a cut."""
         self.late_bytes = 0
+        """Bytes that were delayed, and have been delivered since."""
         self.refused_count = 0
         """New connections that met a cut."""
         self.broken_count = 0
@@ -99,8 +100,8 @@ class Pump:
         self._source = source
         self._target = target
         self._rng = rng
-        self._kept: deque[tuple[float, bytes]] = deque()
-        """Pieces with the time (trio's clock) before which they may not arrive."""
+        self._kept: deque[tuple[float, float, bytes]] = deque()
+        """Pieces with the time (trio's clock) before which they may not arrive, and how much later that is."""
         self._kept_bytes = 0
         self._due_s = 0.0
         self._sending = False
@@ -156,11 +157,9 @@ class Pump:
         late_s = self._traffic.lateness_s(self._rng)
         if self._traffic.cut:
             self._traffic.held_bytes += len(data)
-        if late_s:
-            self._traffic.late_bytes += len(data)
         # Within a connection nothing overtakes: each piece is due no earlier than the one before.
         self._due_s = max(self._due_s, trio.current_time() + late_s)
-        self._kept.append((self._due_s, data))
+        self._kept.append((self._due_s, late_s, data))
         self._kept_bytes += len(data)
         self._tell()
 
@@ -174,8 +173,11 @@ class Pump:
         try:
             while await self._wait_kept():
                 self._sending = True
-                await self._send_all(self._kept.popleft()[1])
+                _, late_s, data = self._kept.popleft()
+                await self._send_all(data)
                 self._sending = False
+                if late_s:
+                    self._traffic.late_bytes += len(data)
             if self._end is None:
                 self._target.shutdown(socket.SHUT_WR)
         except OSError as error:
