@@ -31,23 +31,30 @@ class DiskFaults:
         self._disk = disk
         self._world = world
         self._checker = checker
+        self.power_fails = True
+        """Whether what is armed takes the power; if not, only the process ends there, and the kernel goes on."""
         self._point: tuple[str, int] | None = None
-        """(name, passing, counted from 1) at which power is lost."""
+        """(name, passing, counted from 1) at which the process ends."""
         self._flips: list[tuple[PurePath, int, int]] = []
         """(file, offset, what is there now) of every damaged byte."""
 
-    # --- power
+    # --- ends
 
-    def crash_at_point(self, name: str, passing: int = 1) -> None:
-        """Power is lost at this failpoint, one of POINTS, when it is passed for the `passing`-th time from now on."""
+    def crash_at_point(self, name: str, passing: int = 1, *, power: bool = True) -> None:
+        """The process ends at this failpoint, one of POINTS, when it is passed for the `passing`-th time from now on.
+
+        By loss of power; with `power` false by a kill, so that what was written and never synced is still to be seen.
+        """
+        self.power_fails = power
         point = self._point = (name, passing)
         self._world.after(ARMED_S, lambda: self._disarm_point(point))
 
-    def crash_at_operation(self, number: int) -> None:
-        """Power is lost instead of the `number`-th next operation (0: the very next) that changes or syncs something.
+    def crash_at_operation(self, number: int, *, power: bool = True) -> None:
+        """The process ends, by power or kill, instead of the `number`-th next operation that changes or syncs a thing.
 
-        On a server that is down it strikes while that starts.
+        0 is the very next. On a server that is down it strikes while that starts.
         """
+        self.power_fails = power
         at = self._disk.power_lost_at = self._disk.operations_count + number
         self._world.after(ARMED_S, lambda: self._disarm_operation(at))
 
@@ -114,6 +121,7 @@ class DiskFaults:
     def disarm(self) -> None:
         """Nothing strikes any more, and there is space."""
         self._point = self._disk.power_lost_at = self._disk.hook = self._disk.quota_bytes = None
+        self.power_fails = True
 
     # --- inside
 

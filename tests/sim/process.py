@@ -78,12 +78,18 @@ class Operator(Protocol):
         """This one has refused to start."""
 
 
+class OnCrash(Protocol):
+    """Told that a server has died of itself: must call `stop`, and `start` some time later."""
+
+    def __call__(self, server: "SimServer", *, power: bool | None = None) -> None:
+        """`power`: whether that is lost; None leaves it open."""
+
+
 class SimServer(Port):
     """Survives its own crashes: `disk` is what is left of it each time.
 
     Ends with `stop`, and by itself where power is lost or the disk fails inside something that it does: then `on_crash`
-    is told, which calls `stop` and later `start`. Where its disk is damaged it refuses to start, once and for all, and
-    the operator is told.
+    is told. Where its disk is damaged it refuses to start, once and for all, and the operator is told.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class SimServer(Port):
         peer: Peer,
         checker: Checker,
         settings: SimSettings,
-        on_crash: Callable[["SimServer"], None],
+        on_crash: OnCrash,
         on_leader: Callable[["SimServer"], None],
     ) -> None:
         self._world = world
@@ -123,7 +129,6 @@ class SimServer(Port):
         """Damaged: it has refused to start, and never will again."""
         self._calm = False
         self._running = False
-        self._power_lost = False
         self._life = 0
         self._events: deque[Callable[[float], None]] = deque()
         self._links: dict[str, int] = {}
@@ -208,7 +213,7 @@ class SimServer(Port):
         return server
 
     def stop(self, *, power: bool) -> None:
-        """The process ends; with `power` false the kernel still writes what it was given, if it has power yet."""
+        """The process ends; with `power` false the kernel still has what it was given."""
         if not self._running:
             return
         self._running = False
@@ -218,11 +223,10 @@ class SimServer(Port):
         self._links.clear()
         self._reads.clear()
         self.state.close()
-        if power or self._power_lost:
+        if power:
             self.disk.crash()
         else:
             self.disk.restart()
-        self._power_lost = False
         assert self.network is not None
         self.network.break_all(self.server_id)
         self._checker.counts["crashes"] += 1
@@ -232,10 +236,11 @@ class SimServer(Port):
         try:
             self.faults.run(action)
         except PowerLost as lost:
-            self._power_lost = True
-            self._checker.counts[f"power lost at {str(lost).rpartition(' ')[0]}"] += 1
-            self.tell(f"{self.server_id} loses power at: {lost}")
-            self._on_crash(self)
+            power = self.faults.power_fails
+            what = "power lost" if power else "killed"
+            self._checker.counts[f"{what} at {str(lost).rpartition(' ')[0]}"] += 1
+            self.tell(f"{self.server_id}: {what} at {lost}")
+            self._on_crash(self, power=power)
         except DiskFailed as error:
             self._checker.counts["disk full" if "disk is full" in str(error) else "disk failed"] += 1
             self.tell(f"{self.server_id} stops: {error}")
@@ -415,6 +420,7 @@ class SimServer(Port):
 
     def _tear(self, write: Callable[[], None]) -> None:
         """Power fails somewhere in the middle of a sync, or right after it."""
+        self.faults.power_fails = True
         self.disk.power_lost_at = self.disk.operations_count + self._rng.randrange(3)
         write()
         raise PowerLost("end of a sync")

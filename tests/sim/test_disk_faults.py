@@ -91,12 +91,13 @@ def test_power_may_fail_at_every_point(point: str) -> None:
     run_until([f"crash at point {point}"], strike, plan=msgspec.structs.replace(CRASHES, duration_s=6.0, threshold=5))
 
 
-def test_power_may_fail_instead_of_every_kind_of_operation() -> None:
+@pytest.mark.parametrize(("end", "power"), [("power lost", True), ("killed", False)])
+def test_a_process_may_end_instead_of_every_kind_of_operation(end: str, power: bool) -> None:
     def strike(simulation: Simulation, server: SimServer, rng: random.Random) -> None:
-        server.faults.crash_at_operation(rng.randrange(40))
+        server.faults.crash_at_operation(rng.randrange(40), power=power)
 
     operations = ("create", "write", "sync", "rename", "sync folder", "remove", "make folder")
-    run_until([f"power lost at {each}" for each in operations], strike, plan=CRASHES, interval_s=0.5)
+    run_until([f"{end} at {each}" for each in operations], strike, plan=CRASHES, interval_s=0.5)
 
 
 @pytest.mark.parametrize("part", ["journal", "snapshots"])
