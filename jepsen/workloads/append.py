@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
+from jepsen.checkers.append import check
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation
@@ -60,7 +61,7 @@ class Append(Workload):
     @staticmethod
     def checkers() -> list[Checker]:
         """Nothing lost, nothing twice, one order."""
-        return []
+        return [check]
 
 
 async def _append(client: Client, key: str, element: int, mode: str) -> Operation:

@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+from jepsen.checkers.counter import check
 from jepsen.checkers.verdict import Checker
 from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.workloads.keys import cas_index, choose_mode, number_in
@@ -53,7 +54,7 @@ class Counter(Workload):
     @staticmethod
     def checkers() -> list[Checker]:
         """Totals within what was added."""
-        return []
+        return [check]
 
 
 async def _add(client: Client, key: str, addend: int, mode: str) -> None:

@@ -3,7 +3,9 @@
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from jepsen.client import HTTP, Answer, Client, Entry
+import trio
+
+from jepsen.client import HTTP, TIMEOUT_S, Action, Answer, CallFailed, CallUnclear, Client, Entry
 from jepsen.history import Operation, Outcome
 from jepsen.workloads.workload import Worker
 
@@ -12,6 +14,8 @@ UNKNOWN_MAX = 8
 doubles with it."""
 RECENT_KEYS = 8
 """So many of the newest keys are read from every node in the end; older ones from one node each, by turns."""
+PATIENCE_S = (1.0, 2.5)
+"""Bounds of a hurried call's time: above any pause of a loaded but healthy machine, below what faults last."""
 SILENCES_MAX = 2
 """Final reads in a row that a node may leave without an answer."""
 MODES = ("default", "default", "consistent", "stale")
@@ -113,7 +117,30 @@ def cas_index(entry: Entry | None) -> int:
     return 0 if entry is None else entry.modify_index
 
 
-async def read_number(client: Client, key: str, mode: str) -> tuple[Operation, Entry | None]:
+def within(patience_s: float, action: Action, *, is_write: bool = False) -> Action:
+    """Return `action` as it is done by somebody who does not wait longer than this.
+
+    A server that stood still, or was cut off, while the others went on shows what it believes only to reads that began
+    after the others' writes. Clients who wait for it until it is back have begun theirs before.
+    """
+
+    async def hurried(http: HTTP) -> Answer:
+        with trio.move_on_after(patience_s):
+            return await action(http)
+        text = f"no answer within {patience_s:.1f} s"
+        raise CallUnclear(text) if is_write else CallFailed(text)
+
+    return hurried
+
+
+def choose_patience_s(rng: random.Random) -> float:
+    """Return how long a client waits."""
+    return rng.uniform(*PATIENCE_S)
+
+
+async def read_number(
+    client: Client, key: str, mode: str, *, patience_s: float = TIMEOUT_S
+) -> tuple[Operation, Entry | None]:
     """Record a `read` of a number (None: no such key), and return the entry as well."""
     found: Entry | None = None
 
@@ -122,4 +149,4 @@ async def read_number(client: Client, key: str, mode: str) -> tuple[Operation, E
         found, index = await http.get(key, mode=mode)
         return Answer(output=number_in(found), index=index)
 
-    return await client.call("read", action, key=key, mode=mode), found
+    return await client.call("read", within(patience_s, action), key=key, mode=mode), found

@@ -20,14 +20,27 @@ from typing import ClassVar
 
 from jepsen.checkers.linear import check_registers
 from jepsen.checkers.verdict import Checker
-from jepsen.client import HTTP, Answer, Client
+from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, number_in, read_finally, read_number
+from jepsen.workloads.keys import (
+    SharedKeys,
+    cas_index,
+    choose_mode,
+    choose_patience_s,
+    number_in,
+    read_finally,
+    read_number,
+    within,
+)
 from jepsen.workloads.workload import Worker, Workload
 
 WORKERS_PER_KEY = 3
 OPERATIONS_MAX = 150
 """Operations on one key. With final reads it stays below 200: the search for a legal order is quick then."""
+
+READ_SHARE_IN_TROUBLE = 0.7
+"""A node that does not answer is read from more often than else: what it believes when it is back is what counts, and
+unknown writes wear a key out."""
 
 
 class Register(Workload):
@@ -42,20 +55,28 @@ class Register(Workload):
         super().__init__(rng)
         self._keys = SharedKeys(self.prefix, workers_per_key=WORKERS_PER_KEY, operations_max=OPERATIONS_MAX)
         self._values = itertools.count(1)
+        self._unanswered: set[int] = set()
+        """Positions of the workers whose last call had no answer, or an error."""
 
     async def step(self, worker: Worker) -> None:
         """Read, write, delete, or read and compare-and-set the group's key."""
         key = self._keys.of(worker)
         chance = worker.rng.random()
+        if worker.position in self._unanswered and worker.rng.random() < READ_SHARE_IN_TROUBLE:
+            chance = 0.0
         if chance < 0.40:
-            operation, _ = await read_number(worker.client, key, choose_mode(worker.rng))
+            operation, _ = await _read(worker, key, choose_mode(worker.rng))
         elif chance < 0.70:
-            operation = await _write(worker.client, key, next(self._values))
+            operation = await _write(worker, key, next(self._values))
         elif chance < 0.75:
-            operation = await _delete(worker.client, key)
+            operation = await _write(worker, key, None)
         else:
             operation = await self._compare_and_set(worker, key)
         self._keys.count(operation)
+        if operation.outcome is Outcome.OK:
+            self._unanswered.discard(worker.position)
+        elif operation.error:
+            self._unanswered.add(worker.position)
 
     async def finish(self, clients: Sequence[Client]) -> None:
         """Read the newest keys from every node, each older one from some node."""
@@ -73,7 +94,7 @@ class Register(Workload):
 
     async def _compare_and_set(self, worker: Worker, key: str) -> Operation:
         mode = choose_mode(worker.rng, stale=False)
-        read, entry = await read_number(worker.client, key, mode)
+        read, entry = await _read(worker, key, mode)
         if read.outcome is not Outcome.OK:
             return read
         self._keys.count(read)
@@ -82,18 +103,17 @@ class Register(Workload):
         async def action(http: HTTP) -> Answer:
             return Answer(happened=await http.put(key, str(new), cas=index))
 
-        return await worker.client.call("cas", action, key=key, value=[expected, new])
+        hurried = within(choose_patience_s(worker.rng), action, is_write=True)
+        return await worker.client.call("cas", hurried, key=key, value=[expected, new])
 
 
-async def _write(client: Client, key: str, value: int) -> Operation:
+async def _read(worker: Worker, key: str, mode: str) -> tuple[Operation, Entry | None]:
+    return await read_number(worker.client, key, mode, patience_s=choose_patience_s(worker.rng))
+
+
+async def _write(worker: Worker, key: str, value: int | None) -> Operation:
     async def action(http: HTTP) -> Answer:
-        return Answer(happened=await http.put(key, str(value)))
+        return Answer(happened=await (http.delete(key) if value is None else http.put(key, str(value))))
 
-    return await client.call("write", action, key=key, value=value)
-
-
-async def _delete(client: Client, key: str) -> Operation:
-    async def action(http: HTTP) -> Answer:
-        return Answer(happened=await http.delete(key))
-
-    return await client.call("write", action, key=key, value=None)
+    hurried = within(choose_patience_s(worker.rng), action, is_write=True)
+    return await worker.client.call("write", hurried, key=key, value=value)

@@ -21,10 +21,20 @@ import random
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jepsen.checkers.txn import check
 from jepsen.checkers.verdict import Checker
-from jepsen.client import HTTP, Answer, Client, Entry
+from jepsen.client import HTTP, TIMEOUT_S, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.keys import SharedKeys, cas_index, choose_mode, number, number_in, read_finally
+from jepsen.workloads.keys import (
+    SharedKeys,
+    cas_index,
+    choose_mode,
+    choose_patience_s,
+    number,
+    number_in,
+    read_finally,
+    within,
+)
 from jepsen.workloads.workload import Worker, Workload
 
 NAMES = ("a", "b", "c", "d")
@@ -76,15 +86,15 @@ class Txn(Workload):
     @staticmethod
     def checkers() -> list[Checker]:
         """One order of all transactions of a group."""
-        return []
+        return [check]
 
     async def _read(self, worker: Worker, group: str) -> Operation:
-        mode = choose_mode(worker.rng)
+        mode, patience_s = choose_mode(worker.rng), choose_patience_s(worker.rng)
         if worker.rng.random() < 0.3:
-            operation, entries = await _read_by_listing(worker.client, group, mode)
+            operation, entries = await _read_by_listing(worker.client, group, mode, patience_s=patience_s)
         else:
             names = worker.rng.sample(NAMES, worker.rng.randint(2, len(NAMES)))
-            operation, entries = await _read_by_txn(worker.client, group, names, mode)
+            operation, entries = await _read_by_txn(worker.client, group, names, mode, patience_s=patience_s)
         if operation.outcome is Outcome.OK:
             self._seen[worker.position] = group, entries
         return operation
@@ -138,7 +148,7 @@ class Txn(Workload):
 
 
 async def _read_by_txn(
-    client: Client, group: str, names: list[str], mode: str
+    client: Client, group: str, names: list[str], mode: str, *, patience_s: float = TIMEOUT_S
 ) -> tuple[Operation, dict[str, Entry | None]]:
     steps: Steps = [["read", name, None] for name in names]
     found: dict[str, Entry | None] = {}
@@ -150,10 +160,12 @@ async def _read_by_txn(
         found.update((name, _existing(entry)) for name, entry in zip(names, results, strict=True))
         return Answer(output=_with_reads(steps, results))
 
-    return await client.call("txn", action, key=group, value=steps, mode=mode), found
+    return await client.call("txn", within(patience_s, action), key=group, value=steps, mode=mode), found
 
 
-async def _read_by_listing(client: Client, group: str, mode: str) -> tuple[Operation, dict[str, Entry | None]]:
+async def _read_by_listing(
+    client: Client, group: str, mode: str, *, patience_s: float
+) -> tuple[Operation, dict[str, Entry | None]]:
     found: dict[str, Entry | None] = dict.fromkeys(NAMES)
 
     async def action(http: HTTP) -> Answer:
@@ -162,7 +174,7 @@ async def _read_by_listing(client: Client, group: str, mode: str) -> tuple[Opera
         return Answer(output=[["read", name, number_in(entry)] for name, entry in found.items()], index=index)
 
     value = [["read", name, None] for name in NAMES]
-    return await client.call("txn", action, key=group, value=value, mode=mode), found
+    return await client.call("txn", within(patience_s, action), key=group, value=value, mode=mode), found
 
 
 def _key_of(group: str, name: str) -> str:
