@@ -9,7 +9,7 @@ from base.failpoints import ENVIRONMENT_VARIABLE
 from jepsen.cluster import POLL_INTERVAL_S, Cluster, Node
 from jepsen.nemesis import targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import KILLED, down, kill_at_once, require_silent, start_all
+from jepsen.nemesis.processes import KILLED, RECOVERY_S, down, kill_at_once, require_silent, start_all
 from jepsen.nemesis.targets import Share
 
 LATE_S = (1.0, 4.0)
@@ -22,6 +22,7 @@ class Kill(Fault):
     """Base: some servers are killed at once, and all that are down are started again."""
 
     package = "kill"
+    recovery_s = RECOVERY_S
     share: ClassVar[Share] = Share.ONE
 
     def __init__(self) -> None:
@@ -113,6 +114,7 @@ class KillFailpoint(Fault):
     package = "kill"
     description = "one server kills itself before or after a write or a sync of its log, at a drawn pass"
     hold_s = (3.0, 6.0)
+    recovery_s = RECOVERY_S
     places: ClassVar[tuple[str, ...]] = (
         "driver.after_sync",
         "driver.before_sync",

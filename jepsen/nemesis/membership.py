@@ -14,7 +14,7 @@ import trio
 from jepsen.cluster import Cluster, Node, ProcessFailed
 from jepsen.nemesis import peers, targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import start_all
+from jepsen.nemesis.processes import RECOVERY_S, start_all
 
 LINGER_S = (0.0, 1.5)
 """How long a removed server goes on before it is stopped: it does not know, and may not disturb."""
@@ -35,6 +35,7 @@ class MembershipGrow(Fault):
     package = "membership"
     description = "a new server with an empty disk joins, votes, and is removed later"
     hold_s = (1.0, 4.0)
+    recovery_s = RECOVERY_S
 
     def __init__(self) -> None:
         self._before: list[Node] | None = None
@@ -72,6 +73,7 @@ class _Away(Fault):
     package = "membership"
     servers_min = 3
     hold_s = (1.0, 4.0)
+    recovery_s = RECOVERY_S
 
     def __init__(self) -> None:
         self._node: Node | None = None
@@ -141,6 +143,7 @@ class MembershipReplace(Fault):
     description = "a follower loses its whole disk and comes back under a new id at its old address"
     servers_min = 3
     hold_s = (1.0, 3.0)
+    recovery_s = RECOVERY_S
 
     def __init__(self) -> None:
         self._node: Node | None = None

@@ -6,7 +6,7 @@ from typing import ClassVar
 from jepsen.cluster import Cluster, Node
 from jepsen.nemesis import targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import is_stopped, process_state, require_silent, wait_all_answering
+from jepsen.nemesis.processes import RECOVERY_S, is_stopped, process_state, require_silent, wait_all_answering
 from jepsen.nemesis.targets import Share
 
 
@@ -15,6 +15,7 @@ class Pause(Fault):
 
     package = "pause"
     hold_s = (3.0, 6.0)
+    recovery_s = RECOVERY_S
     """A lease is 0.54 s, an election at most 1.2 s: the others have long chosen another leader."""
     share: ClassVar[Share] = Share.ONE
 

@@ -38,6 +38,7 @@ _SINGLE: tuple[type[Fault], ...] = (
     disk.DiskLossyKillOne,
     disk.DiskLossyKillMajority,
     disk.DiskLossyKillAll,
+    disk.DiskLossyKillElection,
     disk.DiskTornJournal,
     disk.DiskBitFlip,
     membership.MembershipGrow,

@@ -7,7 +7,7 @@ import trio
 from jepsen.cluster import Cluster, Node
 from jepsen.nemesis import peers, targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import KILLED, down, start_all
+from jepsen.nemesis.processes import KILLED, RECOVERY_S, down, start_all
 
 CAUGHT_UP_TIMEOUT_S = 10.0
 """The next server's turn comes when the last one has what the leader had, at the latest after so long."""
@@ -21,6 +21,7 @@ class RestartRolling(Fault):
     package = "restart"
     description = "one server after the other is stopped (SIGTERM) and started again, the leader among them"
     hold_s = (0.5, 1.5)
+    recovery_s = RECOVERY_S
 
     def __init__(self) -> None:
         self._restarted: dict[str, tuple[int, int, int]] = {}

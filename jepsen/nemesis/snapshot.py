@@ -15,7 +15,7 @@ from jepsen.http_client import NotAnswered, NotSent
 from jepsen.nemesis import peers, targets
 from jepsen.nemesis.kill import KillFailpoint
 from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import KILLED, LogMark, down, is_stopped, start_all, wait_all_answering
+from jepsen.nemesis.processes import KILLED, RECOVERY_S, LogMark, down, is_stopped, start_all, wait_all_answering
 
 TRAILING_COUNT = 16
 OPTIONS = (
@@ -43,7 +43,8 @@ class SnapshotForced(Fault):
     description = "servers take a snapshot every second and cut their log right behind it"
     options = OPTIONS
     hold_s = (3.0, 6.0)
-    recovery_s = 2.0
+    recovery_s = 1.0
+    """Nobody is disturbed."""
 
     def __init__(self) -> None:
         self._marks: list[LogMark] = []
@@ -91,6 +92,7 @@ class SnapshotInstall(Fault):
     options = OPTIONS
     servers_min = 3
     hold_s = (1.0, 3.0)
+    recovery_s = RECOVERY_S
     is_killed: ClassVar[bool] = True
     """Or stopped: then it still holds what it knew."""
     places: ClassVar[tuple[str, ...]] = ()
