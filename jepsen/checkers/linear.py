@@ -82,7 +82,12 @@ def _report(key: str, calls: Sequence[Call], operations: Sequence[Operation], fi
             f" The first {explanation.legal_count:,} of {certain_count:,} operations that ended have a legal order; "
             f"{told(explanation.last.operation)} cannot be placed."
         )
-    findings.add(kind, text, key=key, operations=[call.operation for call in explanation.calls[-CALLS_MAX:]])
+    shown = [call.operation for call in explanation.calls]
+    if explanation.last is not None and explanation.last.operation in shown:
+        # What cannot be placed comes last: drawings highlight that.
+        shown.remove(explanation.last.operation)
+        shown.append(explanation.last.operation)
+    findings.add(kind, text, key=key, operations=shown[-CALLS_MAX:])
 
 
 def _diagnosis(few: Sequence[Call], calls: Sequence[Call], operations: Sequence[Operation]) -> tuple[str, str]:

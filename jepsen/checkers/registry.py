@@ -5,12 +5,13 @@ import traceback
 
 import msgspec
 
+from jepsen.checkers import outcomes, replicas, terms
 from jepsen.checkers.recovery import check_recovery
 from jepsen.checkers.verdict import Checker, Verdict
 from jepsen.history import History
 from jepsen.workloads.registry import WORKLOADS
 
-GENERAL: list[Checker] = [check_recovery]
+GENERAL: list[Checker] = [outcomes.check, replicas.check, terms.check, check_recovery]
 """They judge every history."""
 
 

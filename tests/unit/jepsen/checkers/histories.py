@@ -12,10 +12,10 @@ from jepsen.history import Begin, End, FaultWindow, History, Observation, Operat
 OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
 
 
-def history(*lines: Operation | FaultWindow | Observation | End) -> History:
-    """A history of these lines."""
+def history(*lines: Operation | FaultWindow | Observation | End, at: Sequence[str] = ()) -> History:
+    """A history of these lines; `at`: addresses of a cluster that is not the harness's."""
     made = History(
-        begin=Begin(seed=1, command="", version="", started="", options={}, machine={}),
+        begin=Begin(seed=1, command="", version="", started="", options={"at": list(at)}, machine={}),
         operations=[],
         faults=[],
         observations=[],
@@ -59,6 +59,37 @@ def op(
         began_ns=began,
         ended_ns=ended,
     )
+
+
+SECOND = 1_000_000_000
+
+
+def fault(
+    began_s: float,
+    ended_s: float,
+    *,
+    recovery_s: float = 0.0,
+    name: str = "kill-one",
+    package: str = "",
+    nodes: Sequence[str] = ("server-1",),
+) -> FaultWindow:
+    """One fault; its package is the first word of its name."""
+    return FaultWindow(
+        name=name,
+        package=package or name.partition("-")[0],
+        what="something was broken",
+        nodes=list(nodes),
+        evidence="it was seen",
+        began_ns=int(began_s * SECOND),
+        ended_ns=int(ended_s * SECOND),
+        recovery_ns=int(recovery_s * SECOND),
+    )
+
+
+def seen(at_s: float, state: str, term: int | None = None, *, node: str = "server-1", **more: int) -> Observation:
+    """What a node said of itself; without a term it is down, or no server."""
+    facts = {"state": state, **({} if term is None else {"term": term}), **more}
+    return Observation(node=node, at_ns=int(at_s * SECOND), facts=facts)
 
 
 def kinds(verdict: Verdict) -> list[str]:

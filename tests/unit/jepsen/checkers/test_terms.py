@@ -1,0 +1,96 @@
+"""Terms: one leader each, and nothing goes back."""
+
+from typing import Any
+
+import pytest
+
+from jepsen.checkers.terms import check
+from jepsen.history import End
+from tests.unit.jepsen.checkers.histories import fault, history, kinds, seen
+
+
+def end(**indexes: int) -> End:
+    return End(at_ns=0, facts={"digests": {node.replace("_", "-"): [index, "x"] for node, index in indexes.items()}})
+
+
+def campaign(rises: int, *, began_s: float = 10.0) -> list[Any]:
+    """One server raises its term once a second."""
+    return [seen(0, "leader", 1, node="server-2"), seen(9, "leader", 1, node="server-2")] + [
+        seen(began_s + number, "candidate", 1 + number) for number in range(1, rises + 1)
+    ]
+
+
+GOOD: dict[str, list[Any]] = {
+    "an election": [
+        seen(0, "leader", 1),
+        seen(0, "follower", 1, node="server-2"),
+        seen(1, "leader", 2, node="server-2"),
+        seen(1, "follower", 2),
+    ],
+    "the same leader again": [seen(0, "leader", 1), seen(5, "leader", 1)],
+    "a restart begins at an older index": [
+        seen(0, "follower", 1, commit=90, applied=90),
+        seen(1, "down"),
+        seen(2, "follower", 1, commit=50, applied=50),
+        seen(3, "follower", 1, commit=95, applied=95),
+        end(server_1=95),
+    ],
+    "a restart that nobody saw": [
+        seen(0, "follower", 1, commit=90),
+        fault(0.1, 0.4),
+        seen(0.5, "follower", 1, commit=50),
+    ],
+    "an empty disk": [
+        seen(0, "follower", 7),
+        fault(0.5, 3, name="membership-replace"),
+        seen(4, "follower", 0),
+        seen(5, "follower", 7),
+    ],
+    "agents tell no term": [seen(0, "client", node="agent-1"), seen(0, "leader", 1)],
+    "one election in a partition": [*campaign(2), fault(10, 20, name="partition-leader")],
+    "several elections when all were killed": [*campaign(5), fault(10, 20, name="kill-all")],
+    "what is elected after the next fault began": [
+        *campaign(9),
+        fault(10, 12, recovery_s=8, name="partition-leader"),
+        fault(12.5, 20, name="kill-all"),
+    ],
+}
+BAD: dict[str, list[Any]] = {
+    "two leaders": [seen(0, "leader", 3), seen(5, "leader", 3, node="server-2")],
+    "term back": [seen(0, "follower", 3), seen(1, "follower", 2)],
+    "term back across a restart": [seen(0, "follower", 3), seen(1, "down"), fault(0.5, 2), seen(3, "follower", 0)],
+    "index back": [seen(0, "follower", 1, commit=90), seen(1, "follower", 1, commit=89)],
+    "index back of what was applied": [seen(0, "follower", 1, applied=90), seen(1, "follower", 1, applied=89)],
+    "index back in a pause, which ends no process": [
+        seen(0, "follower", 1, commit=90),
+        fault(0.1, 0.9, name="pause-one"),
+        seen(1, "follower", 1, commit=89),
+    ],
+    "applied went away": [seen(0, "leader", 1, applied=90), end(server_1=90, server_2=80)],
+    "too many elections": campaign(9),
+    "too many elections in a partition": [*campaign(4), fault(10, 20, name="partition-one")],
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_histories_pass(name: str) -> None:
+    verdict = check(history(*GOOD[name]))
+    assert verdict.passed, verdict.anomalies
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_histories_are_convicted_of_the_right_thing(name: str) -> None:
+    verdict = check(history(*BAD[name]))
+    assert not verdict.valid
+    [kind] = kinds(verdict)
+    assert name.startswith(kind)
+
+
+def test_two_leaders_of_one_term_are_reported_once_a_pair() -> None:
+    lines = [seen(at, "leader", 3, node=f"server-{at % 2}") for at in range(10)]
+    assert check(history(*lines)).anomalies_count == 1
+
+
+def test_without_any_term_nothing_is_decided_but_at_a_cluster_of_others() -> None:
+    assert not check(history(seen(0, "down"))).decided
+    assert check(history(seen(0, "answers 404"), at=["10.0.0.1:8500"])).passed
