@@ -261,15 +261,17 @@ class LinkNetwork:
         return False
 
     async def _pump(self, connection: _Connection, there: Traffic, back: Traffic) -> None:
-        near, far = connection.near, connection.far
+        forward = Pump(there, connection.near, connection.far, self._rng)
+        backward = Pump(back, connection.far, connection.near, self._rng)
+        forward.opposite, backward.opposite = backward, forward
         async with trio.open_nursery() as nursery:
 
             async def carry(pump: Pump) -> None:
                 if await pump.run() is not None:
                     nursery.cancel_scope.cancel()
 
-            nursery.start_soon(carry, Pump(there, back, near, far, self._rng))
-            nursery.start_soon(carry, Pump(back, there, far, near, self._rng))
+            nursery.start_soon(carry, forward)
+            nursery.start_soon(carry, backward)
 
     async def _break_at_random(self) -> None:
         while True:

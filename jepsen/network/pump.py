@@ -91,11 +91,9 @@ class Traffic:
 class Pump:
     """Carries bytes from `source` to `target`, both non-blocking. `run` returns how the stream ended."""
 
-    def __init__(
-        self, traffic: Traffic, back: Traffic, source: socket.socket, target: socket.socket, rng: random.Random
-    ) -> None:
+    def __init__(self, traffic: Traffic, source: socket.socket, target: socket.socket, rng: random.Random) -> None:
         self._traffic = traffic
-        self._back = back
+        self.opposite: Pump | None = None
         """The other direction: a reset by the target is news that travels there."""
         self._source = source
         self._target = target
@@ -107,6 +105,7 @@ class Pump:
         self._sending = False
         self._ended = False
         self._end: End = None
+        self._delivered = False
         self._changed = trio.Event()
 
     async def run(self) -> End:
@@ -164,9 +163,9 @@ class Pump:
         self._tell()
 
     def _finish(self, end: End) -> None:
-        if self._traffic.cut:
+        if self._traffic.cut and not self._ended:
             self._traffic.held_bytes += 1
-        self._ended, self._end = True, end
+        self._ended, self._end = True, self._end or end
         self._tell()
 
     async def _write(self) -> None:
@@ -180,9 +179,20 @@ class Pump:
                     self._traffic.late_bytes += len(data)
             if self._end is None:
                 self._target.shutdown(socket.SHUT_WR)
+            self._delivered = True
         except OSError as error:
-            await self._back.wait_open()
-            self._end = error
+            self._delivered = True
+            self._end = await self._target_broke(error)
+
+    async def _target_broke(self, error: OSError) -> End:
+        opposite = self.opposite
+        assert opposite is not None
+        if opposite._delivered:
+            await opposite._traffic.wait_open()
+            return error
+        # The kernel tells of a reset only once, here or at the other's next receive, which would then see an end.
+        opposite._finish(error)
+        return None
 
     async def _wait_kept(self) -> bool:
         """Return True when the next piece is due, False when there is none left and the end is."""
