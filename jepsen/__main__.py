@@ -174,8 +174,10 @@ def command_soak(given: argparse.Namespace) -> int:
 
 def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str) -> int:
     summaries = [each.summary for each in ended if each.summary is not None]
-    matrix_page.write(summaries, folder / "index.html", title=title)
-    (folder / "summary.md").write_text(matrix_page.summary_markdown(summaries, title=title), encoding="utf-8")
+    lost = [each.plan.name for each in ended if each.summary is None]
+    matrix_page.write(summaries, folder / "index.html", title=title, lost=lost)
+    text = matrix_page.summary_markdown(summaries, title=title, lost=lost)
+    (folder / "summary.md").write_text(text, encoding="utf-8")
     for each in ended:
         word = "passed" if each.passed else f"FAILED with exit code {each.exit_code}"
         print(f"{each.plan.name:24} {word} in {each.took_s:.0f} s", file=sys.stderr)

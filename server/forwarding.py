@@ -9,6 +9,10 @@ The rule for every READ, LEADER and WRITE call:
    at most a random part of `hold / 16`, and try again, until `hold` has passed since the first failure. Then the
    client gets `No cluster leader`.
 
+4. Another has begun to lead while the call was under way: the old leader, if it lives, has a moment to answer. One that
+   is frozen or cut off would keep the caller waiting until its connection is given up, so the call is: a read is
+   asked anew, the outcome of a write is unknown.
+
 What may be repeated: anything that is *definite* about not having happened for lack of a leader or of a
 connection; for reads also a connection that broke in the middle. A write whose outcome is unknown is
 reported, never repeated.
@@ -36,6 +40,8 @@ FORWARDED_MARK = ">"
 HOLD_PARTS = 16
 CALL_SLACK_S = 3.0
 """What a forwarded call may take on top of everything the other side may wait for."""
+OLD_LEADER_GRACE_S = 0.5
+"""A leader that hands over still answers what it has committed, or that it leads no more, within a round or two."""
 
 
 class Pool(Protocol):
@@ -80,7 +86,7 @@ def may_repeat(error: MeshError, kind: Kind) -> bool:
 
 
 class Forwarding:
-    """Runs a call here or on the leader. Owns nothing; every wait ends with the caller's cancellation."""
+    """Runs a call here or on the leader. Every wait ends with the caller's cancellation; `run_watch` needs an owner."""
 
     def __init__(
         self, *, raft: Consensus, reads: Reads, pool: Pool, rng: random.Random, hold_s: float, write_timeout_s: float
@@ -93,6 +99,8 @@ class Forwarding:
         self._write_timeout_s = write_timeout_s
         self.leaving = False
         """Set when this server begins to leave or stop: calls that need a leader are refused at once."""
+        self._under_way: dict[str, set[trio.CancelScope]] = {}
+        """Address -> calls sent there that have not been answered."""
 
     async def run(
         self,
@@ -139,7 +147,29 @@ class Forwarding:
         timeout_s = call_timeout_s(method, request, hold_s=self._hold_s, write_timeout_s=self._write_timeout_s)
         if body is None:
             body = codec.encode(request)
-        return await self._pool.call(leader.address, FORWARDED_MARK + method.name, body, timeout_s=timeout_s)
+        calls = self._under_way.setdefault(leader.address, set())
+        with trio.CancelScope() as call:
+            calls.add(call)
+            try:
+                return await self._pool.call(leader.address, FORWARDED_MARK + method.name, body, timeout_s=timeout_s)
+            finally:
+                calls.discard(call)
+        raise OutcomeUnknown(f"leadership moved on while {leader.name} was asked")
+
+    async def run_watch(self) -> None:
+        """Give up calls to a server that leads no more, soon after another does. Runs until cancelled."""
+        while True:
+            await self._raft.wait_leadership_change()
+            leader = self._raft.leader()
+            if leader is None:
+                continue  # the one that was asked may win again, and nobody else could answer yet
+            give_up_s = trio.current_time() + OLD_LEADER_GRACE_S
+            for address, calls in list(self._under_way.items()):
+                if not calls:
+                    del self._under_way[address]
+                elif address != leader.address:
+                    for call in calls:
+                        call.deadline = min(call.deadline, give_up_s)
 
     async def _pause(self, hold: Hold, forwarded: bool, error: MeshError) -> None:
         pause_s = None if forwarded or self.leaving else hold.pause_s(trio.current_time())

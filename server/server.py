@@ -141,6 +141,7 @@ class Server:
             await nursery.start(self.leadership.run)
             await nursery.start(self.joining.run)
             nursery.start_soon(self.digests.run)
+            nursery.start_soon(self.forwarding.run_watch)
             _log.info("serving", rpc=address, id=self._peer.server_id, bootstrapped=self.raft.bootstrapped())
             task_status.started()
 

@@ -114,10 +114,11 @@ class ServerParts:
 
 @asynccontextmanager
 async def server_parts(folder: Path, number: int = 1, **options: Any) -> AsyncGenerator[ServerParts, None]:
-    """A server's inside with its blocking queries running."""
+    """A server's inside with its blocking queries running, and an eye on who leads."""
     parts = ServerParts(folder, number, **options)
     async with trio.open_nursery() as nursery:
         await nursery.start(parts.reads.blocking.run)
+        nursery.start_soon(parts.forwarding.run_watch)
         yield parts
         nursery.cancel_scope.cancel()
     parts.machine.close()

@@ -9,6 +9,7 @@ import trio.testing
 from base import codec
 from base.errors import InvalidRequest, NoLeader, OutcomeUnknown, PermissionDenied, Refused, Unreachable
 from rpc.caller import Caller, Role
+from server.forwarding import OLD_LEADER_GRACE_S
 from structs.cluster import DigestRequest, Empty, HelloRequest, LeaderReply
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryOptions
@@ -126,6 +127,92 @@ async def test_a_read_is_sent_again_after_its_connection_broke(
         follow(follower, leader)
         pool.fail_next = [OutcomeUnknown("the connection broke")]
         assert isinstance(await follower.ask("KVS.Get", GET), KVGetReply)
+
+
+async def frozen(method: str, body: bytes, caller: Caller) -> bytes:
+    """What a stopped process answers."""
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+async def test_a_write_at_a_frozen_leader_is_unknown_soon_after_another_leads(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    pool = FakePool()
+    async with (
+        server_parts(tmp_path, 1, pool=pool) as old,
+        server_parts(tmp_path, 2, pool=pool) as follower,
+        server_parts(tmp_path, 3, pool=pool) as new,
+        trio.open_nursery() as nursery,
+    ):
+        follow(follower, old)
+        pool.handlers[old.peer.address] = frozen
+        ended_s = []
+
+        async def write() -> None:
+            with pytest.raises(OutcomeUnknown, match="leadership moved on while s1 was asked"):
+                await follower.ask("KVS.Apply", PUT)
+            ended_s.append(trio.current_time() - changed_s)
+
+        nursery.start_soon(write)
+        await trio.sleep(1.0)
+        changed_s = trio.current_time()
+        follower.raft.change_leader(None)
+        follow(follower, new)
+        await trio.sleep(5.0)
+        assert ended_s == [pytest.approx(OLD_LEADER_GRACE_S)]
+        assert new.raft.proposed == []
+
+
+async def test_a_read_at_a_frozen_leader_is_asked_anew_of_the_next_one(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    pool = FakePool()
+    async with (
+        server_parts(tmp_path, 1, pool=pool) as old,
+        server_parts(tmp_path, 2, pool=pool) as follower,
+        server_parts(tmp_path, 3, pool=pool) as new,
+        trio.open_nursery() as nursery,
+    ):
+        follow(follower, old)
+        pool.handlers[old.peer.address] = frozen
+        answers = []
+
+        async def read() -> None:
+            answers.append(await follower.ask("KVS.Get", GET))
+
+        nursery.start_soon(read)
+        await trio.sleep(1.0)
+        follow(follower, new)
+        await trio.sleep(2.0)
+        assert len(answers) == 1
+
+
+async def test_a_leader_that_hands_over_still_answers_what_it_was_asked(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    pool = FakePool()
+    async with (
+        server_parts(tmp_path, 1, pool=pool) as old,
+        server_parts(tmp_path, 2, pool=pool) as follower,
+        server_parts(tmp_path, 3, pool=pool) as new,
+        trio.open_nursery() as nursery,
+    ):
+        follow(follower, old)
+        answering = pool.handlers[old.peer.address]
+
+        async def slow(method: str, body: bytes, caller: Caller) -> bytes:
+            await trio.sleep(1.0 + OLD_LEADER_GRACE_S / 2)
+            answer = answering(method, body, caller)
+            return answer if isinstance(answer, bytes) else await answer
+
+        pool.handlers[old.peer.address] = slow
+        nursery.start_soon(follower.ask, "KVS.Apply", PUT)
+        await trio.sleep(1.0)
+        follow(follower, new)
+        await trio.sleep(2.0)
+        assert len(old.raft.proposed) == 1
+        assert new.raft.proposed == []
 
 
 async def test_a_server_that_is_going_refuses_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
