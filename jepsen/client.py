@@ -18,6 +18,8 @@ from jepsen.http_client import HTTPConnection, NotAnswered, NotSent, Reply
 TIMEOUT_S = 5.0
 """An operation is given up after it. Shorter than the servers' own hold, so that partitions leave unknown ends."""
 ERROR_TEXT_MAX = 200
+NOT_CLAIMED = "(no outcome was claimed)"
+"""Ends the error of a write whose answer did not say whether it happened. Our servers always say it."""
 
 
 class CallFailed(Exception):
@@ -88,7 +90,7 @@ class HTTP:
         claim = reply.headers.get("x-mesh-outcome", "")
         if not is_write or claim == "refused" or (not claim and reply.status < 500):
             raise CallFailed(text)
-        raise CallUnclear(text)
+        raise CallUnclear(text if claim else f"{text} {NOT_CLAIMED}")
 
     async def get(self, key: str, *, mode: str = "default") -> tuple[Entry | None, int]:
         """Return the key (None: it does not exist) and the answer's index."""

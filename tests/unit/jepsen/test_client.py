@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 import trio
 
-from jepsen.client import HTTP, Answer, CallFailed, CallUnclear, Client
+from jepsen.client import HTTP, NOT_CLAIMED, Answer, CallFailed, CallUnclear, Client
 from jepsen.history import Operation, Outcome
 
 REFUSED = b"X-Mesh-Outcome: refused\r\n"
@@ -137,3 +137,10 @@ async def test_a_cancelled_call_is_recorded_as_unknown() -> None:
     with trio.move_on_after(0.01):
         await client.call("write", hang)
     assert [line.outcome for line in lines] == [Outcome.UNKNOWN]
+
+
+@pytest.mark.parametrize(("headers", "is_said"), [(b"", True), (UNKNOWN, False)])
+async def test_an_error_that_claims_no_outcome_is_told_from_one_that_does(headers: bytes, is_said: bool) -> None:
+    operation = await outcome_of(answer(500, b"leadership lost", headers), put)
+    assert operation.outcome is Outcome.UNKNOWN
+    assert (NOT_CLAIMED in operation.error) is is_said

@@ -88,6 +88,11 @@ def test_bad_histories_are_convicted_of_the_right_thing(name: str) -> None:
     assert name.startswith(kind)
 
 
+def test_servers_of_others_need_not_claim_outcomes() -> None:
+    lines: list[Any] = [did(1), did(12, "500 x (no outcome was claimed)", outcome=UNKNOWN), FAULT]
+    assert check(history(*lines, at=["10.0.0.1:8500"])).valid
+
+
 def test_a_share_of_few_operations_says_nothing() -> None:
     assert check(history(did(0), *(did(at, outcome=FAILED) for at in range(1, OPERATIONS_MIN - 1)))).valid
 
