@@ -93,12 +93,13 @@ async def test_writes_tell_their_modify_index_and_deletions_none(autojump_clock:
     assert min(told) > 0
 
 
-async def test_every_key_has_watchers_and_one_changes_seldom_enough_to_show_lost_wake_ups(
+async def test_every_key_has_watchers_and_most_change_seldom_enough_to_show_lost_wake_ups(
     autojump_clock: MockClock,
 ) -> None:
     history = await run_in_memory(Watch, seed=1, duration_s=30.0)
 
     assert {name for name, _ in WATCHERS} == set(SHARES)
     counts = [sum(operation.key.endswith(name) for operation in writes_of(history)) for name in SHARES]
-    assert counts == sorted(counts, reverse=True)
-    assert 3 <= counts[-1] < 30.0 / 1.0
+    often, steadily, *seldom = counts
+    assert often > 2 * steadily
+    assert all(5 <= count <= 40 for count in seldom)
