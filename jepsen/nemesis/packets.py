@@ -52,9 +52,7 @@ class Packets(Fault):
         return Injection(what=f"{what} {where}", nodes=sorted({node for direction in shape for node in direction}))
 
     async def evidence(self, cluster: Cluster) -> str:
-        number = await grown(cluster, self._before, self.kinds, self._shape)
-        unit = "packets" if cluster.network.mode == "namespaces" else "bytes and connections"
-        return f"{number} {unit} {' or '.join(self.kinds)}"
+        return await grown(cluster, self._before, self.kinds, self._shape)
 
     async def heal(self, cluster: Cluster, rng: random.Random) -> None:
         await cluster.network.heal()

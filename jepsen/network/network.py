@@ -1,7 +1,7 @@
 """What a breakable network offers. Directions are (from, to) pairs of node names; clients are never cut off."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 import trio
@@ -99,6 +99,19 @@ def effect(kind: str, direction: Direction) -> str:
     comes and goes.
     """
     return f"{kind} {direction[0]}->{direction[1]}"
+
+
+UNITS: Final = {
+    "dropped": "packets",
+    "lost": "packets",
+    "delayed": "packets",
+    "held": "bytes",
+    "late": "bytes",
+    "refused": "connections",
+    "broken": "connections",
+    "flapped": "directions",
+}
+"""What each kind of counter counts."""
 
 
 def count(effects: Mapping[str, int], kinds: Collection[str], directions: Collection[Direction] | None = None) -> int:
