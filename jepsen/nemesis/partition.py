@@ -74,10 +74,7 @@ class Partition(Fault):
         return Injection(what=what, nodes=sorted({node for direction in shape for node in direction}))
 
     async def evidence(self, cluster: Cluster) -> str:
-        kept = await grown(cluster, self._before, CUT_KINDS, self._shape)
-        words = (
-            f"{kept} packets dropped" if cluster.network.mode == "namespaces" else f"{kept} bytes or calls kept back"
-        )
+        words = await grown(cluster, self._before, CUT_KINDS, self._shape)
         probe = self._probe(cluster)
         if probe is not None:
             source, target = probe
