@@ -398,19 +398,22 @@ class Journal:
         return len(self._segments) > 1 and self._segments[0].index_max <= self._entries[0][1]
 
     def _remember_batch_end(self) -> None:
-        """Keep the state that the next segment's header would repeat: that of the last batch begun."""
-        self._batch_end = (self._entries[-1][1], self._entries[-1][2], self._term, self._vote)
+        """Keep the state that the next segment's header would repeat: that of the last batch begun.
+
+        The commit index, too: a later one may speak of entries that the coming batch puts in the place of these.
+        """
+        self._batch_end = (*self._entries[-1][1:], self._term, self._vote, self.getRaftCommitIndex())
 
     def _next_segment(self) -> SegmentHeader:
         number = self._segments[-1].number + 1
-        base_index, base_term, term, vote = self._batch_end
+        base_index, base_term, term, vote, commit_index = self._batch_end
         header = SegmentHeader(
             number=number,
             sequence_first=self._sequence_next + 1,  # the seal of the old one comes before
             salt=self._rng.getrandbits(64),
             base_index=base_index,
             base_term=base_term,
-            commit_index=min(self._commit_index, base_index),
+            commit_index=commit_index,
             term=term,
             vote=vote,
         )

@@ -8,7 +8,7 @@ import pytest
 from base.disk import RealDisk
 from base.errors import DataDamaged, DiskFailed, InvariantBroken
 from server.raft.journal import TERM_UNKNOWN, Journal
-from tests.fakes.disk import SimDisk
+from tests.fakes.disk import PowerLost, SimDisk
 
 FOLDER = PurePosixPath("/raft")
 
@@ -118,6 +118,25 @@ def test_the_commit_index_is_never_trusted_beyond_the_log(disk: SimDisk) -> None
     journal.setCurrentTerm(9, None)
     journal.sync()
     assert opened(disk).getRaftCommitIndex() == 4
+
+
+@pytest.mark.parametrize("operation", range(10))
+def test_the_commit_index_never_speaks_of_entries_that_the_same_batch_replaces(disk: SimDisk, operation: int) -> None:
+    """A crash between the seal of a full segment and the first batch of the next leaves the log as it was before."""
+    journal = filled(disk, 5, size=600)
+    assert journal.statistics().segments_count == 1
+    journal.deleteEntriesFrom(4)
+    for index in range(5, 9):
+        journal.add(b"y" * 600, index, 2)
+    journal.setRaftCommitIndex(8)
+    disk.power_lost_at = disk.operations_count + operation
+    with pytest.raises(PowerLost):
+        journal.sync()
+    disk.restart()
+    again = opened(disk)
+    replaced = again.last_index == 8
+    assert again.getRaftCommitIndex() == (8 if replaced else 1)
+    assert again.term_at(5) == (2 if replaced else 1)
 
 
 def test_entries_are_cut_and_written_anew(disk: SimDisk) -> None:
