@@ -227,6 +227,8 @@ class ClientLink:
             pool=pool, servers=self.servers, rng=rng, hold_s=config.performance.rpc_hold_timeout_s, rate=rate
         )
         self._members: list[Member] = []
+        self._leader = ""
+        """As the last server that answered a hello knew it."""
         self._leaving = False
         self._joined = False
         self._hellos_failed_count = 0
@@ -293,6 +295,7 @@ class ClientLink:
             reply = codec.decode(HelloReply, data)
         except MeshError as error:
             self.servers.failed(address)
+            self._pool.doubt(address)
             self._hellos_failed_count += 1
             if self._hellos_failed_count in (1, 10, 100) or self._hellos_failed_count % 600 == 0:
                 _log.warn("no answer from a server", address=address, error=str(error))
@@ -303,7 +306,11 @@ class ClientLink:
         self._hellos_failed_count = 0
         self._hellos_count += 1
         self._members = reply.members
-        self.servers.update(_server_addresses(reply), reply.leader.address if reply.leader else "", trio.current_time())
+        leader = reply.leader.address if reply.leader else ""
+        if self._leader and self._leader != leader:
+            self._pool.doubt(self._leader)  # it may stand still; calls under way would wait long to find that out
+        self._leader = leader
+        self.servers.update(_server_addresses(reply), leader, trio.current_time())
         return True
 
 

@@ -36,6 +36,8 @@ PING_AFTER_S: Final = 4
 DEAD_AFTER_S: Final = 10
 """Silence, or output not taken, after which the peer counts as dead. Counted in looks of `WATCH_INTERVAL_S`, not on the
 clock: if this process was stopped for a while, its peers are not to blame."""
+DOUBTED_LOOKS: Final = 2
+"""How many of those looks a peer is left that something else speaks against: one to two seconds."""
 
 assert SEND_SLICE_BYTES >= 16 * 1024, "see base/network.py"
 assert PING_AFTER_S * 2 < DEAD_AFTER_S, "a lost ping may not kill a connection"
@@ -331,6 +333,17 @@ class Connection:
         elif self._muted_looks >= PING_AFTER_S:
             mux.ping()
             self.mark_dirty()
+
+    def doubt(self) -> None:
+        """Something else speaks against the peer: ask for a sign of life, and close soon if none comes."""
+        if self._closed_reason is not None:
+            return
+        if self._heard:
+            self._muted_looks = 0
+        self._heard = False
+        self._muted_looks = max(self._muted_looks, DEAD_AFTER_S - DOUBTED_LOOKS)
+        self.mux.ping()
+        self.mark_dirty()
 
     def close(self, reason: str) -> None:
         """Close at once: calls of ours fail, calls of theirs are cancelled. May be called again."""

@@ -112,6 +112,12 @@ class RPCPool:
         if peer is not None and peer.dialled is not None:
             self._peers[address] = peer  # somebody waits for this dial
 
+    def doubt(self, address: str) -> None:
+        """Something speaks against the peer: if it gives no sign of life for a moment, its connection is closed."""
+        connection = self._connections.get(address)
+        if connection is not None:
+            connection.doubt()
+
     def statistics(self) -> PoolStatistics:
         """Return counts since the start, and what is held now."""
         return PoolStatistics(

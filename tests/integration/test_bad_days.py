@@ -322,6 +322,30 @@ async def test_writes_without_a_majority_are_refused_within_the_hold_time(tmp_pa
         assert (await cluster.agents[0].request("GET", "/v1/kv/lost")).status == 404
 
 
+async def test_calls_to_a_leader_that_stands_still_end_when_the_others_have_a_new_one(tmp_path: Path) -> None:
+    """A stopped process keeps its connections; without a doubt, calls wait for its sign of life for ten seconds."""
+    async with Cluster(tmp_path, servers=3, agents=1) as cluster:
+        await write_some(cluster.agents[0], 5)
+        leader = await cluster.wait_ready()
+        asking = [node for node in cluster.nodes if node is not leader]
+
+        async def write(node: Node) -> None:
+            assert classify(await node.request("PUT", "/v1/kv/kept/1", b"x")) is not Outcome.FAILED
+
+        async def read(node: Node) -> None:
+            assert (await node.request("GET", "/v1/kv/kept/1")).status == 200, "it is sent on to the new leader"
+
+        for node in asking:
+            assert (await node.request("GET", "/v1/kv/kept/1")).status == 200  # each has its connection
+        leader.pause()
+        with trio.fail_after(9.0):
+            async with trio.open_nursery() as nursery:
+                for node in asking:
+                    nursery.start_soon(write, node)
+                    nursery.start_soon(read, node)
+        leader.resume()
+
+
 async def test_an_agent_without_servers_says_so(tmp_path: Path) -> None:
     nowhere = lone_server(tmp_path, "nowhere")
     agent = Node(

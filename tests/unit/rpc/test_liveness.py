@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 import trio
 import trio.testing
 
+from base.errors import MeshError, OutcomeUnknown
 from base.network import RealNetwork, SocketStream
 from rpc.caller import Caller
-from rpc.connection import DEAD_AFTER_S, PING_AFTER_S, Connection
+from rpc.connection import DEAD_AFTER_S, DOUBTED_LOOKS, PING_AFTER_S, Connection
 from rpc.frame import PING, PONG, FrameReader, encode_frame
 from rpc.hub import Hub
 
@@ -53,19 +54,74 @@ async def test_a_ping_is_sent_and_its_answer_keeps_the_connection() -> None:
     async with connection_and_peer() as (connection, far):
         for _ in range(PING_AFTER_S + 1):
             connection._look(trio.current_time())
-        reader = FrameReader()
-        reader.feed(await far.receive_some(1000))
-        frame = reader.next()
-        assert frame is not None
-        assert frame.kind == PING
-        out: list[bytes] = []
-        encode_frame(0, PONG, "", b"", out)
-        await far.send_all(b"".join(out))
-        while not connection._heard:
-            await trio.lowlevel.checkpoint()
+        await pinged(far)
+        await answer(connection, far)
         for _ in range(DEAD_AFTER_S):
             connection._look(trio.current_time())
         assert not connection.closed
+
+
+async def pinged(far: SocketStream) -> None:
+    """Take a ping at the far side."""
+    reader = FrameReader()
+    reader.feed(await far.receive_some(1000))
+    frame = reader.next()
+    assert frame is not None
+    assert frame.kind == PING
+
+
+async def answer(connection: Connection, far: SocketStream) -> None:
+    """Give a sign of life and wait until it is heard."""
+    out: list[bytes] = []
+    encode_frame(0, PONG, "", b"", out)
+    await far.send_all(b"".join(out))
+    while not connection._heard:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_doubted_peer_is_asked_at_once_and_given_up_soon() -> None:
+    async with connection_and_peer() as (connection, far), trio.open_nursery() as nursery:
+        errors: list[MeshError] = []
+
+        async def call() -> None:
+            try:
+                await connection.call("forever", b"", 600.0)
+            except MeshError as error:
+                errors.append(error)
+
+        connection.doubt()
+        await pinged(far)
+        nursery.start_soon(call)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(DOUBTED_LOOKS - 1):
+            connection._look(trio.current_time())
+        assert not connection.closed
+        connection._look(trio.current_time())
+        assert connection.closed
+        await trio.testing.wait_all_tasks_blocked()
+        assert [type(error) for error in errors] == [OutcomeUnknown]
+        connection.doubt()  # one that is closed already: nothing happens
+
+
+async def test_a_doubted_peer_that_lives_keeps_its_connection_however_often_it_is_doubted() -> None:
+    async with connection_and_peer() as (connection, far):
+        for _ in range(3):
+            connection.doubt()
+            await pinged(far)
+            connection._look(trio.current_time())
+            await far.receive_some(1000)  # asked once more
+            await answer(connection, far)
+            connection.doubt()  # in the moment between its answer and the next look
+            connection._look(trio.current_time())
+            assert not connection.closed
+            await far.receive_some(1000)
+            await answer(connection, far)
+            for _ in range(DEAD_AFTER_S):
+                connection._look(trio.current_time())
+            assert not connection.closed
+            await far.receive_some(1000)
+            await answer(connection, far)
+            connection._look(trio.current_time())
 
 
 async def test_output_that_nobody_takes_ends_the_connection() -> None:
