@@ -48,8 +48,10 @@ class Partition(Fault):
     hold_s = (2.0, 9.0)
     """From a little over an election to longer than the consensus links bear silence (6 s)."""
     recovery_s = 8.0
-    """TCP sends again in doubling intervals, so a connection that outlives a cut of 9 s may speak again only 4 s after
-    its end; then there may be an election. Seen at most: 3.6 s."""
+    """TCP sends again in doubling intervals (.., 6.2, 12.6 s after the cut), and an RPC connection is given up after 10
+    to 11 s of silence: after a cut of 6.3 s one may hang for 4.7 s more. Two rounds of election (2.4 s) may follow.
+    Seen at most: 3.7 s.
+    """
 
     def __init__(self) -> None:
         self._shape: Shape = frozenset()
