@@ -34,13 +34,19 @@ def consistent_without_round() -> None:
 def leader_reads_at_once() -> None:
     """See mutants.py."""
 
-    def ready(self: Replica) -> bool:
-        return self._library.state == LEADER
+    def is_new(replica: Any) -> bool:
+        return bool(replica._library.state == LEADER and not replica.ready)
 
-    require_source(Replica.lease_valid, "self.ready")
-    require_source(Replica.confirmed_at, "self.ready")
-    assert isinstance(vars(Replica).get("ready"), property), "Replica has no ready any more"
-    Replica.ready = property(ready)  # type: ignore[assignment,method-assign]
+    def lease_of(lease_valid: Method) -> Method:
+        return lambda self, now: is_new(self) or lease_valid(self, now)
+
+    def confirmed_of(confirmed_at: Method) -> Method:
+        return lambda self, now: now if is_new(self) else confirmed_at(self, now)
+
+    require_source(Replica.lease_valid, "not self.ready")
+    require_source(Replica.confirmed_at, "not self.ready")
+    wrap_method(Replica, "lease_valid", lease_of)
+    wrap_method(Replica, "confirmed_at", confirmed_of)
 
 
 def skip_prevote() -> None:
