@@ -110,6 +110,8 @@ class Journal:
         """What `open` mended, one line each; the caller logs them."""
         self.synced_index = state.entries[-1][1]
         """The last index that the newest finished sync covered."""
+        self.synced_term = state.term
+        """The term that it made durable: the newest that anybody may be told of."""
         self._disk = disk
         self._folder = folder
         self._rng = rng
@@ -345,7 +347,7 @@ class Journal:
         dead: list[PurePath] = []
         while self._oldest_is_dead():
             dead.append(self._segments.pop(0).path)
-        synced_index = self._entries[-1][1]
+        synced_index, synced_term = self._entries[-1][1], self._term
         commit_index = self._commit_index
 
         def run() -> None:
@@ -355,7 +357,7 @@ class Journal:
                 self._write_batch(b"".join(parts), records_count, commit_index)
             for path in dead:
                 self._unlink_segment(path)
-            self.synced_index = synced_index
+            self.synced_index, self.synced_term = synced_index, synced_term
             self._syncing = False
 
         return run

@@ -299,7 +299,7 @@ class Replica:
         library, log, snapshot, counts = self._library, self._log, self._snapshot, self.counts
         return CoreStatistics(
             state=self.state,
-            term=library.term,
+            term=log.synced_term,  # statistics are told to others, and a term that a crash may take back is not
             vote=library.vote,
             leader_id=library.leader_id,
             first_index=log.first_index,

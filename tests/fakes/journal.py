@@ -73,6 +73,10 @@ class FakeJournal:
     def last_index(self) -> int:
         return self.entries[-1][1]
 
+    @property
+    def synced_term(self) -> int:
+        return self._memory.term
+
     def term_at(self, index: int) -> int | None:
         position = index - self.first_index
         return self.entries[position][2] if 0 <= position < len(self.entries) else None

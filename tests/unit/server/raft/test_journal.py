@@ -70,6 +70,18 @@ def test_records_added_during_a_sync_go_to_the_next_one(disk: SimDisk) -> None:
     assert opened(disk).last_index == 3
 
 
+def test_a_term_is_told_only_after_the_sync_that_made_it_durable(disk: SimDisk) -> None:
+    journal = opened(disk)
+    known = journal.synced_term
+    journal.setCurrentTerm(known + 1, "someone")
+    assert journal.synced_term == known
+    write = journal.begin_sync()
+    journal.setCurrentTerm(known + 2, None)
+    write()
+    assert journal.synced_term == known + 1
+    assert opened(disk).synced_term == known + 1
+
+
 def test_a_second_sync_cannot_begin_before_the_first_has_ended(disk: SimDisk) -> None:
     journal = opened(disk)
     journal.add(b"first", 2, 1)
