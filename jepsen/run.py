@@ -102,7 +102,9 @@ class Run:
     async def drive(self, cluster: Cluster | None) -> None:
         """Everything from the first operation to the last."""
         for workload in self._workloads:
-            await workload.prepare(self._client(workload.name, self._targets(cluster)[0]))
+            client = self._client(workload.name, self._targets(cluster)[0])
+            await workload.prepare(client)
+            client.close()
         steps = schedule(self._rng, self._options.faults, duration_s=self._options.duration_s)
         async with trio.open_nursery() as watching:
             watching.start_soon(self._show)
