@@ -68,18 +68,27 @@ def ack_before_sync() -> None:
 def vote_not_stored() -> None:
     """See mutants.py."""
 
-    def make(set_current_term: Method) -> Method:
+    def set_of(set_current_term: Method) -> Method:
         def in_memory(self: Any, term: int, voted_for_id: str | None) -> None:
-            self._term = term
+            self._term = self.synced_term = term
             self._vote = voted_for_id
-            # A new segment repeats what the last batch said: it must not know better.
-            index, index_term, _, _ = self._batch_end
-            self._batch_end = (index, index_term, 0, None)
 
         return in_memory
 
-    require_source(Journal._next_segment, "term, vote = self._batch_end")
-    wrap_method(Journal, "setCurrentTerm", make)
+    def remember_of(remember_batch_end: Method) -> Method:
+        def without_vote(self: Any) -> None:
+            # What the next segment's header repeats must not know better than the batches.
+            term, vote = self._term, self._vote
+            self._term, self._vote = 0, None
+            remember_batch_end(self)
+            self._term, self._vote = term, vote
+
+        return without_vote
+
+    require_source(Journal.__init__, "self.synced_term = ")
+    require_source(Journal._remember_batch_end, "self._term, self._vote")
+    wrap_method(Journal, "setCurrentTerm", set_of)
+    wrap_method(Journal, "_remember_batch_end", remember_of)
 
 
 def snapshot_without_tail() -> None:
