@@ -10,9 +10,9 @@ from jepsen.nemesis.package import NotInjected
 
 KILLED = -signal.SIGKILL
 """Exit code of a process that was killed, by us or by a failpoint of its own."""
-RECOVERY_S = 4.0
+RECOVERY_S = 5.0
 """Writes at every node work 0.1 to 0.6 s after processes are back, with five servers on two busy cores. The bound
-leaves room for an election whose votes are split once (twice 1.2 s)."""
+leaves room for an election whose votes are split once (twice 1.2 s), and as much again for a machine that is busier."""
 SILENCE_S = 0.5
 """A process that runs answers its HTTP port within a few milliseconds."""
 
