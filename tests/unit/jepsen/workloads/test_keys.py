@@ -3,8 +3,10 @@
 import random
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from jepsen.client import Client
+from jepsen.client import HTTP, Answer, CallFailed, CallUnclear, Client
 from jepsen.history import Operation, Outcome
 from jepsen.workloads.keys import (
     RECENT_KEYS,
@@ -15,6 +17,7 @@ from jepsen.workloads.keys import (
     numbers,
     read_finally,
     text_of,
+    within,
 )
 from jepsen.workloads.workload import Worker
 
@@ -103,3 +106,27 @@ def test_values_are_numbers_and_anything_else_is_shown_as_it_is() -> None:
     assert numbers("1 2 x") == [1, 2, "x"]
     assert numbers("") == []
     assert numbers(text_of([3, 1, 2])) == [3, 1, 2]
+
+
+async def never(http: HTTP) -> Answer:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("is_write", "end"), [(False, CallFailed), (True, CallUnclear)])
+async def test_who_does_not_wait_longer_does_not_know_what_became_of_a_write(
+    is_write: bool, end: type[Exception], autojump_clock: MockClock
+) -> None:
+    began_s = trio.current_time()
+
+    with pytest.raises(end, match=r"no answer within 2\.5 s"):
+        await within(2.5, never, is_write=is_write)(HTTP("127.0.0.1:1"))
+
+    assert trio.current_time() - began_s == pytest.approx(2.5)
+
+
+async def test_an_answer_in_time_is_an_answer() -> None:
+    async def soon(http: HTTP) -> Answer:
+        return Answer(output=17)
+
+    assert await within(2.5, soon)(HTTP("127.0.0.1:1")) == Answer(output=17)

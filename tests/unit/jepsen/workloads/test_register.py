@@ -1,12 +1,16 @@
 """Registers: a compare-and-set names what its read found."""
 
+import random
 from collections import Counter
 
+import trio
 from trio.testing import MockClock
 
+from jepsen.client import HTTP, Entry
 from jepsen.history import Operation, Outcome
 from jepsen.workloads.register import OPERATIONS_MAX, WORKERS_PER_KEY, Register
-from tests.fakes.workload_run import run_in_memory
+from jepsen.workloads.workload import Worker
+from tests.fakes.workload_run import Driver, run_in_memory
 
 
 async def test_a_compare_and_set_follows_a_read_of_what_it_expects(autojump_clock: MockClock) -> None:
@@ -42,3 +46,34 @@ async def test_a_key_is_used_by_several_at_once_and_not_for_long(autojump_clock:
     for key in {operation.key for operation in main}:
         assert len({operation.process for operation in main if operation.key == key}) == WORKERS_PER_KEY
         assert sum(operation.key == key for operation in history.operations) <= OPERATIONS_MAX + 50
+
+
+class Silent(HTTP):
+    """A node that stands still."""
+
+    async def get(self, key: str, *, mode: str = "default") -> tuple[Entry | None, int]:
+        return await trio.sleep_forever()
+
+    async def put(self, key: str, value: str, *, cas: int | None = None) -> bool:
+        return await trio.sleep_forever()
+
+    async def delete(self, key: str, *, cas: int | None = None) -> bool:
+        return await trio.sleep_forever()
+
+
+async def test_a_node_that_stands_still_is_read_from_again_and_again(autojump_clock: MockClock) -> None:
+    driver = Driver(Register(random.Random(1)), lambda _: Silent("127.0.0.1:1"), seed=1)
+    client = driver.client("n")
+    worker = Worker(process=client.process, position=0, rng=random.Random(1), client=client)
+    workload = Register(random.Random(1))
+
+    with trio.move_on_after(100.0):
+        while True:
+            await workload.step(worker)
+
+    lines = driver.history.operations
+    functions = Counter(operation.function for operation in lines)
+    assert len(lines) > 40, "nobody waits for a dead node for long"
+    assert functions["read"] > 2 * functions["write"] > 0
+    outcomes = {operation.function: operation.outcome for operation in lines[:-1]}
+    assert outcomes == {"read": Outcome.FAILED, "write": Outcome.UNKNOWN}
