@@ -26,7 +26,12 @@ from tests.sim.snapshotting import SimSnapshotting
 from tests.sim.state import Applied, ListState, MachineState, SimState, kv_command, plain_command
 from tests.sim.world import Network, Port, SimClock, World
 
-SEGMENT_BYTES = 32 * 1024
+SYNC_OPERATIONS_COUNT = 2
+"""Of a disk, in one sync of a journal: a write and its sync."""
+SEGMENT_OPERATIONS_COUNT = 10
+"""The same where a segment is full: the next one made, the old one sealed, and then the batch."""
+SYNC_S_MAX = 5.0
+"""However slow a disk is: a sync must end before the run does."""
 
 
 class SimSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +47,8 @@ class SimSettings(msgspec.Struct, frozen=True, kw_only=True):
     timings: Timings = Timings()
     snapshot_threshold: int = 25
     trailing_count: int = 8
+    segment_bytes: int = 8 * 1024
+    """Of the journal: small, so that segments are sealed, begun and unlinked all the time."""
     sync_mean_s: float = 0.002
     crash_in_sync: float = 0.004
     crash_at_snapshot: float = 0.1
@@ -155,7 +162,7 @@ class SimServer(Port):
         disk = self.disk
         rng = random.Random(self._rng.getrandbits(64))
         try:
-            journal = Journal.open(disk, FOLDER, segment_bytes=SEGMENT_BYTES, rng=rng)
+            journal = Journal.open(disk, FOLDER, segment_bytes=self._settings.segment_bytes, rng=rng)
             self._checker.voted(self.server_id, journal.getCurrentTerm(), journal.getVotedForNodeId())
             store = SnapshotStore(disk, SNAPSHOTS_FOLDER)
             newest = store.newest_intact(journal.first_index)
@@ -406,7 +413,7 @@ class SimServer(Port):
         if rng.random() < settings.crash_in_sync and not self._calm:
             self.later(rng.uniform(0, settings.sync_mean_s), partial(self._tear, write))
             return
-        duration_s = rng.expovariate(1 / settings.sync_mean_s) * self.sync_factor
+        duration_s = min(SYNC_S_MAX, rng.expovariate(1 / settings.sync_mean_s) * self.sync_factor)
         self.later(duration_s, partial(self._synced, outbox, write))
 
     def _synced(self, outbox: Outbox, write: Callable[[], None]) -> None:
@@ -421,7 +428,8 @@ class SimServer(Port):
     def _tear(self, write: Callable[[], None]) -> None:
         """Power fails somewhere in the middle of a sync, or right after it."""
         self.faults.power_fails = True
-        self.disk.power_lost_at = self.disk.operations_count + self._rng.randrange(3)
+        operations_count = self._rng.choice((SYNC_OPERATIONS_COUNT, SEGMENT_OPERATIONS_COUNT))
+        self.disk.power_lost_at = self.disk.operations_count + self._rng.randrange(operations_count + 1)
         write()
         raise PowerLost("end of a sync")
 
