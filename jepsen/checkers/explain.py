@@ -13,7 +13,7 @@ import msgspec
 from jepsen.checkers.models import FOREVER_NS, Call, Slot, Value
 from jepsen.checkers.search import search
 
-CONFIGURATIONS_MAX = 100_000
+CONFIGURATIONS_MAX = 50_000
 """Of all searches for one explanation; then it stays as small as it is."""
 CALLS_MAX = 30
 """More than so many cannot be drawn."""

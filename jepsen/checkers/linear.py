@@ -15,7 +15,7 @@ from jepsen.checkers.verdict import ANOMALIES_MAX, Verdict
 from jepsen.checkers.words import seconds, told
 from jepsen.history import History, Operation, Outcome
 
-CONFIGURATIONS_MAX_TOTAL = 3_000_000
+CONFIGURATIONS_MAX_TOTAL = 2_000_000
 """Of all keys together: most of a minute."""
 
 
@@ -87,6 +87,8 @@ def _report(key: str, calls: Sequence[Call], operations: Sequence[Operation], fi
         # What cannot be placed comes last: drawings highlight that.
         shown.remove(explanation.last.operation)
         shown.append(explanation.last.operation)
+    if len(shown) > CALLS_MAX:
+        text += f" Only the last {CALLS_MAX} of {len(shown)} operations are shown."
     findings.add(kind, text, key=key, operations=shown[-CALLS_MAX:])
 
 

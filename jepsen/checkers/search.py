@@ -209,7 +209,10 @@ class _Search:
                 # Who ends soonest is tried first: it is taken from the end.
                 choice.others.sort(key=self._ends.__getitem__, reverse=True)
                 return choice
-            if all(state[slot] == token for slot, token in self._needs[number]):
+            for slot, token in self._needs[number]:
+                if state[slot] != token:
+                    break
+            else:
                 if self._is_pure[number]:
                     self._lift(number)
                     choice.reads.append(number)

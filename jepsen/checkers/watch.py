@@ -3,11 +3,16 @@
 `write` (input: a value written once in a run, null deletes; output: {"modify_index"}) and `wait` (input: {"index",
 "wait_s"}; output: {"value", "modify_index", "index"}), each key for itself. Waits in mode default and consistent must
 show a state that was current at some moment while they were held. Waits in mode stale may show an older one.
+
+`wait_all` watches all keys that begin with its `key` (output: {"values": {key: [value, modify index]}, "index"}). It is
+judged as a wait for each of them, and its index as that of the whole.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate, pairwise
+
+import msgspec
 
 from jepsen.checkers.findings import Findings, by_key
 from jepsen.checkers.levels import Placed, too_low
@@ -27,12 +32,21 @@ def check(history: History, *, wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
     findings = Findings()
     windows = Windows(history.faults)
     servers = {each.node for each in history.observations if "term" in each.facts}
-    keys = by_key(history.of("watch"))
+    operations = history.of("watch")
+    lists = [each for each in operations if each.function == "wait_all" and each.outcome is Outcome.OK]
+    keys = by_key(each for each in operations if each.function != "wait_all")
+    for prefix, of_prefix in by_key(lists).items():
+        under = sorted(key for key in keys if key.startswith(prefix))
+        writes = [each for key in under for each in keys[key] if each.function == "write"]
+        _check_lists(prefix, of_prefix, writes, findings)
+        for wait in of_prefix:
+            for key in under:
+                keys[key].append(_of_one(wait, key))
     unread = 0
     wait_count = 0
     slowest_ns = 0
-    for key, operations in keys.items():
-        watched = _Key(key, operations, findings)
+    for key, of_key in keys.items():
+        watched = _Key(key, of_key, findings)
         watched.check_values()
         watched.check_states()
         watched.check_watchers(windows, servers)
@@ -49,8 +63,40 @@ def check(history: History, *, wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
         workload="watch",
         decided=not unread,
         summary=summary,
-        checked_count=sum(len(operations) for operations in keys.values()),
+        checked_count=len(operations),
     )
+
+
+def _of_one(wait: Operation, key: str) -> Operation:
+    """What a wait for all keys says of one: its index is the key's own, or the whole's where the key is absent."""
+    value, modify_index = wait.output["values"].get(key) or (None, 0)
+    output = {"value": value, "modify_index": modify_index, "index": modify_index or wait.output["index"]}
+    return msgspec.structs.replace(wait, function="wait", key=key, output=output)
+
+
+def _check_lists(prefix: str, waits: Sequence[Operation], writes: Iterable[Operation], findings: Findings) -> None:
+    """The index of the whole is no lower than any of its keys', is never back, and has one state."""
+    state_at: dict[int, Operation] = {}
+    for wait in waits:
+        values, index = wait.output["values"], wait.output["index"]
+        if index < max((modify_index for _, modify_index in values.values()), default=1):
+            findings.add("index too low", f"{told(wait)}.", key=prefix, operations=[wait])
+        first = state_at.setdefault(index, wait)
+        if first.output["values"] != values:
+            text = f"{told(first)}; {told(wait)}."
+            findings.add("changed under one index", text, key=prefix, operations=[first, wait])
+    placed = [Placed(operation=each, level=each.output["modify_index"]) for each in writes if _has_index(each)]
+    placed += [Placed(operation=each, level=each.output["index"], is_current=each.mode != STALE) for each in waits]
+    for earlier, later in [(one.operation, other.operation) for one, other in too_low(placed)]:
+        if later.function == "wait_all":
+            kind = "missed change" if earlier.function == "write" else "index back"
+            text = f"{told(earlier)} was over when this began: {told(later)}."
+            findings.add(kind, text, key=prefix, operations=[earlier, later])
+
+
+def _has_index(write: Operation) -> bool:
+    """Whether it was acknowledged with its modify index (deletes have none)."""
+    return write.outcome is Outcome.OK and bool(write.output and write.output["modify_index"])
 
 
 class _Earliest:
@@ -75,9 +121,7 @@ class _Key:
         ordered = sorted(operations, key=lambda each: each.began_ns)
         self.waits = [each for each in ordered if each.function == "wait" and each.outcome is Outcome.OK]
         self._writes = [each for each in ordered if each.function == "write"]
-        self._acknowledged = [
-            each for each in self._writes if each.outcome is Outcome.OK and each.output and each.output["modify_index"]
-        ]
+        self._acknowledged = [each for each in self._writes if _has_index(each)]
         possible = [each for each in self._writes if each.input is None and each.outcome is not Outcome.FAILED]
         self._deletes_began = [each.began_ns for each in possible]
         self._deletes_over_by = list(

@@ -28,14 +28,21 @@ def wait(asked: int, began: int, ended: int, value: int | None, index: int, **mo
     return op("wait", began * MS, ended * MS, given_, got, workload="watch", **{"process": 2, **more})
 
 
-def final(value: int | None, index: int, began: int = 100_000) -> Operation:
-    return wait(0, began, began + 5, value, index, phase="final", process=99)
+def final(value: int | None, index: int, began: int = 100_000, **more: Any) -> Operation:
+    return wait(0, began, began + 5, value, index, phase="final", process=99, **more)
+
+
+def wait_all(asked: int, began: int, ended: int, index: int, /, **values: tuple[int, int]) -> Operation:
+    """Keys are k, k1, k2, ...: k is the prefix of them all."""
+    got = {"values": {key: list(pair) for key, pair in values.items()}, "index": index}
+    return op("wait_all", began * MS, ended * MS, {"index": asked, "wait_s": 3.0}, got, workload="watch", process=3)
 
 
 def broken(began: int, ended: int, recovery: int = 0) -> FaultWindow:
     return fault(began / 1000, ended / 1000, recovery_s=recovery / 1000)
 
 
+OTHER = write(5, 6, 8, 12, key="k2")
 SERVER = seen(0.0, "follower", 1)
 """Tells that server-1 is a server, and no agent."""
 FIRST = write(1, 0, 5, 10)
@@ -76,6 +83,22 @@ GOOD: dict[str, list[Any]] = {
         wait(10, 13, 3013, 2, 20),
         broken(1000, 1500),
         final(2, 20),
+    ],
+    "all keys": [
+        FIRST,
+        OTHER,
+        wait_all(0, 10, 11, 12, k=(1, 10), k2=(5, 12)),
+        write(None, 500, 505, None),
+        wait_all(12, 12, 507, 20, k2=(5, 12)),
+        final(None, 20),
+        final(5, 12, key="k2"),
+    ],
+    "all keys, while one is written": [
+        FIRST,
+        write(5, 6, 40, 12, key="k2"),
+        wait_all(0, 10, 11, 10, k=(1, 10)),
+        final(1, 10),
+        final(5, 12, key="k2"),
     ],
     "a stale watcher sees the past": [FIRST, write(2, 20, 30, 20), wait(0, 40, 41, 1, 10, mode="stale"), final(2, 20)],
     "a stale watcher of an agent goes back": [
@@ -145,6 +168,37 @@ BAD: dict[str, list[Any]] = {
     "lost": [FIRST, write(2, 20, 30, 20), final(1, 10)],
     "lost, and absent": [FIRST, final(None, 50)],
     "lost: it was not that delete": [write(None, 0, 1, None), write(1, 5, 9, 10), final(None, 50)],
+    "lost wake-up of all keys": [
+        FIRST,
+        OTHER,
+        write(6, 500, 505, 20, key="k2"),
+        wait_all(12, 10, 3010, 20, k=(1, 10), k2=(6, 20)),
+        final(1, 10),
+    ],
+    "lost: one of all keys": [FIRST, OTHER, wait_all(0, 10, 11, 12, k=(1, 10)), final(1, 10)],
+    "missed change of all keys": [FIRST, OTHER, wait_all(0, 10, 11, 10, k=(1, 10)), final(1, 10)],
+    "missed change: one of all keys is old": [
+        FIRST,
+        write(2, 6, 8, 12),
+        OTHER,
+        wait_all(0, 10, 11, 12, k=(1, 10), k2=(5, 12)),
+        final(2, 12),
+    ],
+    "index back of all keys": [
+        FIRST,
+        write(5, 6, 40, 12, key="k2"),
+        wait_all(0, 10, 11, 12, k=(1, 10), k2=(5, 12)),
+        wait_all(12, 12, 13, 10, k=(1, 10), k2=(5, 12)),
+        final(1, 10),
+    ],
+    "changed under one index: all keys": [
+        FIRST,
+        write(5, 6, 40, 12, key="k2"),
+        wait_all(0, 10, 11, 12, k=(1, 10), k2=(5, 12)),
+        wait_all(0, 8, 13, 12, k2=(5, 12)),
+        final(1, 10),
+    ],
+    "index too low for one of all keys": [FIRST, OTHER, wait_all(0, 10, 11, 10, k=(1, 10), k2=(5, 12)), final(1, 10)],
     "index too low": [wait(0, 0, 1, None, 0), final(None, 1)],
     "index too low for its value": [FIRST, wait(0, 10, 12, 1, 9, modify_index=10), final(1, 10)],
     "changed under one index": [
