@@ -1,13 +1,13 @@
 """Terms: one leader each, never back on any server; commit and applied indexes never back while a server lives.
 
-Judges what the servers said of themselves twice a second, so it may miss what was short. A term that goes back, also
-across a restart, shows that a term or a vote was not stored. Terms that rise again and again show elections that the
-pre-vote was to prevent.
+Judges what the servers said of themselves twice a second, so it may miss what was short. A server may say a term that
+it has not stored yet, as long as it promises nothing to others. So a term that is gone after a restart counts only if
+it led in that term (its own vote counted for it), or was in it for a while, on a disk that worked. Terms that rise
+again and again show elections that the pre-vote was to prevent.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 from jepsen.checkers.findings import Findings
 from jepsen.checkers.verdict import Verdict
@@ -20,6 +20,10 @@ ELECTIONS_SPARE_MAX = 3
 """The first of all, and one or two of a machine that was too busy."""
 ELECTIONS_PER_PARTITION_MAX = 2
 """Who is cut off does not campaign (pre-vote): one leader may be lost, one vote split."""
+STORED_WITHIN_NS = 2_000_000_000
+"""A disk that works has stored a term by then."""
+OBSERVED_WITHIN_NS = 1_000_000_000
+"""A node is asked at the time of an observation, and answers by then."""
 PROCESSES_LIVE_ON = frozenset({"partition", "packets", "pause", "clock"})
 """Packages of faults that end no process."""
 
@@ -34,6 +38,7 @@ def check(history: History) -> Verdict:
     _check_leaders(telling, findings)
     for node, observations in sorted(observed.items()):
         _check_node(node, observations, history.faults, findings)
+    _check_majorities(telling, history, findings)
     _check_elections(telling, history.faults, findings)
     _check_end(telling, history, findings)
     terms = {each.facts["term"] for each in telling}
@@ -62,19 +67,62 @@ def _check_leaders(telling: Iterable[Observation], findings: Findings) -> None:
 def _check_node(
     node: str, observations: Sequence[Observation], faults: Sequence[FaultWindow], findings: Findings
 ) -> None:
-    # What it said last, whatever happened in between, for terms; only within one life for indexes.
-    telling = [each for each in observations if "term" in each.facts]
-    for one, other in pairwise(telling):
-        if other.facts["term"] < one.facts["term"] and not _was_wiped(node, one, other, faults):
-            text = f"{_told(one)} was in term {one.facts['term']}, and {_told(other)} in term {other.facts['term']}."
-            findings.add("term back", text, key=node)
-    for one, other in pairwise(observations):
-        if "term" not in one.facts or "term" not in other.facts or _may_have_ended(node, one, other, faults):
+    """No term that it had stored is forgotten; in one life nothing goes back."""
+    stored: Observation | None = None
+    young: list[Observation] = []
+    """What this life has said, and may not have stored yet."""
+    last: Observation | None = None
+    for each in observations:
+        if last is not None and ("term" not in each.facts or _may_have_ended(node, last, each, faults)):
+            last = None
+            young.clear()
+        if "term" not in each.facts:
             continue
-        for name in ("commit", "applied"):
-            if other.facts.get(name, 0) < one.facts.get(name, 0):
-                text = f"{_told(one)} had {name} {one.facts[name]:,}, and {_told(other)} {other.facts[name]:,}."
-                findings.add("index back", text, key=node)
+        if last is not None:
+            _check_life(last, each, findings)
+        if stored is not None and each.facts["term"] < stored.facts["term"]:
+            if not _was_wiped(node, stored, each, faults):
+                findings.add("term back", f"{_termed(stored)}, and {_termed(each)}.", key=node)
+            stored = None
+        young.append(each)
+        while young and each.at_ns - young[0].at_ns >= STORED_WITHIN_NS:
+            old = young.pop(0)
+            if not _had_bad_disk(old, faults):
+                stored = _later_term(stored, old)
+        if each.facts.get("state") == "leader":
+            stored = _later_term(stored, each)
+        last = each
+
+
+def _check_life(one: Observation, other: Observation, findings: Findings) -> None:
+    if other.facts["term"] < one.facts["term"]:
+        findings.add("term back", f"{_termed(one)}, and {_termed(other)}, without a restart.", key=one.node)
+    for name in ("commit", "applied"):
+        if other.facts.get(name, 0) < one.facts.get(name, 0):
+            text = f"{_told(one)} had {name} {one.facts[name]:,}, and {_told(other)} {other.facts[name]:,}."
+            findings.add("index back", text, key=one.node)
+
+
+def _check_majorities(telling: Sequence[Observation], history: History, findings: Findings) -> None:
+    """Who leads has the votes of a majority, which are stored: fewer than half can have an older term afterwards."""
+    servers_count = int(history.begin.options.get("servers", 0))
+    if not servers_count or any("membership" in fault.name for fault in history.faults):
+        return
+    first_led: dict[int, Observation] = {}
+    for each in telling:
+        if each.facts.get("state") == "leader":
+            first_led.setdefault(each.facts["term"], each)
+    for term, led in sorted(first_led.items()):
+        behind = {
+            each.node for each in telling if each.at_ns >= led.at_ns + OBSERVED_WITHIN_NS and each.facts["term"] < term
+        }
+        if 2 * len(behind) >= servers_count:
+            text = f"{_told(led)} led in term {term}, but later {', '.join(sorted(behind))} had an older one."
+            findings.add("votes forgotten", text, key=f"term {term}")
+
+
+def _later_term(known: Observation | None, other: Observation) -> Observation:
+    return other if known is None or other.facts["term"] > known.facts["term"] else known
 
 
 def _between(one: Observation, other: Observation, fault: FaultWindow) -> bool:
@@ -90,6 +138,14 @@ def _may_have_ended(node: str, one: Observation, other: Observation, faults: Ite
     """Whether its process may have been another one at the second observation."""
     return any(
         node in each.nodes and each.package not in PROCESSES_LIVE_ON and _between(one, other, each) for each in faults
+    )
+
+
+def _had_bad_disk(observation: Observation, faults: Iterable[FaultWindow]) -> bool:
+    """Whether a fault of disks may have kept it from storing what it said in this observation."""
+    until_ns = observation.at_ns + STORED_WITHIN_NS
+    return any(
+        "disk" in each.name and each.began_ns <= until_ns and observation.at_ns <= each.ended_ns for each in faults
     )
 
 
@@ -119,9 +175,12 @@ def _check_elections(telling: Sequence[Observation], faults: Sequence[FaultWindo
 def _check_end(telling: Iterable[Observation], history: History, findings: Findings) -> None:
     """In the end every server has applied whatever anybody had applied or committed before."""
     digests = {} if history.end is None else history.end.facts.get("digests") or {}
-    if not digests:
+    if history.end is None or not digests:
         return
-    highest = max(telling, key=_reached, default=None)
+    # Digests are taken after the final operations; what was said after that may be newer.
+    final_ns = max((each.ended_ns for each in history.operations if each.phase == "final"), default=history.end.at_ns)
+    before = [each for each in telling if each.at_ns + OBSERVED_WITHIN_NS <= final_ns]
+    highest = max(before, key=_reached, default=None)
     for node, (index, _) in sorted(digests.items()):
         if highest is not None and index < _reached(highest):
             text = f"{_told(highest)} had committed or applied {_reached(highest):,}; in the end {node} has {index:,}."
@@ -131,6 +190,10 @@ def _check_end(telling: Iterable[Observation], history: History, findings: Findi
 def _reached(observation: Observation) -> int:
     facts = observation.facts
     return int(max(facts.get("commit", 0), facts.get("applied", 0)))
+
+
+def _termed(observation: Observation) -> str:
+    return f"{_told(observation)} was in term {observation.facts['term']}"
 
 
 def _told(observation: Observation) -> str:

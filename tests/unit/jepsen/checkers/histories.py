@@ -12,10 +12,12 @@ from jepsen.history import Begin, End, FaultWindow, History, Observation, Operat
 OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
 
 
-def history(*lines: Operation | FaultWindow | Observation | End, at: Sequence[str] = ()) -> History:
+def history(*lines: Operation | FaultWindow | Observation | End, at: Sequence[str] = (), servers: int = 3) -> History:
     """A history of these lines; `at`: addresses of a cluster that is not the harness's."""
     made = History(
-        begin=Begin(seed=1, command="", version="", started="", options={"at": list(at)}, machine={}),
+        begin=Begin(
+            seed=1, command="", version="", started="", options={"at": list(at), "servers": servers}, machine={}
+        ),
         operations=[],
         faults=[],
         observations=[],

@@ -6,11 +6,13 @@ import pytest
 
 from jepsen.checkers.terms import check
 from jepsen.history import End
-from tests.unit.jepsen.checkers.histories import fault, history, kinds, seen
+from tests.unit.jepsen.checkers.histories import SECOND, fault, history, kinds, seen
 
 
 def end(**indexes: int) -> End:
-    return End(at_ns=0, facts={"digests": {node.replace("_", "-"): [index, "x"] for node, index in indexes.items()}})
+    return End(
+        at_ns=9 * SECOND, facts={"digests": {node.replace("_", "-"): [index, "x"] for node, index in indexes.items()}}
+    )
 
 
 def campaign(rises: int, *, began_s: float = 10.0) -> list[Any]:
@@ -46,6 +48,26 @@ GOOD: dict[str, list[Any]] = {
         seen(4, "follower", 0),
         seen(5, "follower", 7),
     ],
+    "a term that was not stored yet when all lost power": [
+        seen(0, "follower", 6),
+        seen(0.5, "candidate", 7),
+        seen(1, "candidate", 7),
+        seen(1.5, "down"),
+        fault(1.5, 3, name="disk-lossy-kill-all"),
+        seen(4, "follower", 6),
+    ],
+    "a term that a slow disk had not stored for long": [
+        *(seen(at, "candidate", 7) for at in range(10)),
+        fault(0, 12, name="disk-lossy-kill-election"),
+        seen(10, "down"),
+        seen(12, "follower", 6),
+    ],
+    "a minority is behind": [
+        seen(0, "leader", 7),
+        seen(9, "follower", 6, node="server-2"),
+        seen(12, "follower", 7, node="server-2"),
+    ],
+    "what is said after the digests": [seen(8.5, "leader", 1, applied=90), end(server_1=80)],
     "agents tell no term": [seen(0, "client", node="agent-1"), seen(0, "leader", 1)],
     "one election in a partition": [*campaign(2), fault(10, 20, name="partition-leader")],
     "several elections when all were killed": [*campaign(5), fault(10, 20, name="kill-all")],
@@ -58,7 +80,22 @@ GOOD: dict[str, list[Any]] = {
 BAD: dict[str, list[Any]] = {
     "two leaders": [seen(0, "leader", 3), seen(5, "leader", 3, node="server-2")],
     "term back": [seen(0, "follower", 3), seen(1, "follower", 2)],
-    "term back across a restart": [seen(0, "follower", 3), seen(1, "down"), fault(0.5, 2), seen(3, "follower", 0)],
+    "term back across a restart of who led": [
+        seen(0, "leader", 3),
+        seen(1, "down"),
+        fault(0.5, 2, name="disk-lossy-kill-all"),
+        seen(3, "follower", 0),
+    ],
+    "term back across a restart of who had long been in it": [
+        *(seen(at, "follower", 3) for at in range(4)),
+        seen(5, "down"),
+        fault(4.5, 6),
+        seen(7, "follower", 2),
+    ],
+    "votes forgotten": [
+        seen(0, "leader", 3),
+        *(seen(9, "follower", 2, node=f"server-{number}") for number in (2, 3)),
+    ],
     "index back": [seen(0, "follower", 1, commit=90), seen(1, "follower", 1, commit=89)],
     "index back of what was applied": [seen(0, "follower", 1, applied=90), seen(1, "follower", 1, applied=89)],
     "index back in a pause, which ends no process": [
