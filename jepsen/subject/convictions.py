@@ -31,7 +31,7 @@ CONVICTIONS: dict[str, Conviction] = {
     "truncate_acked": Conviction(workload="set", fault="kill-leader"),
     "one_is_enough": Conviction(workload="set", fault="partition-leader"),
     "retry_unknown_write": Conviction(workload="append", fault="kill-leader"),
-    "lost_leadership_refuses": Conviction(workload="append", fault="partition-one-way"),
+    "lost_leadership_refuses": Conviction(workload="set,append", fault="partition-one-way"),
     "lost_wakeup": Conviction(workload="watch"),
     "apply_twice": Conviction(workload="append"),
     "one_replica_skips": Conviction(workload="set"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import delegate
-from base.errors import NoLeader, OutcomeUnknown
+from base.errors import OutcomeUnknown, Refused
 from fsm.commands import txn
 from fsm.machine import Machine
 from fsm.store.store import Savepoint
@@ -47,7 +47,7 @@ def lost_leadership_refuses() -> None:
             if outbox.became is RoleChange.FOLLOWER:
                 proposals = self._driver.proposals
                 for proposal in list(proposals._pending):
-                    proposals.refused(proposal, NoLeader("leadership lost: the write will not happen"))
+                    proposals.refused(proposal, Refused("leadership lost: the write will not happen"))
             on_round(self, outbox)
 
         return refusing
