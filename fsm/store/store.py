@@ -483,3 +483,15 @@ def discard(directory: Path) -> None:
             (directory / name).unlink(missing_ok=True)
     except OSError as error:
         raise DiskFailed(f"the state directory {directory} cannot be cleared: {error}") from error
+
+
+def remove(directory: Path) -> None:
+    """Remove the working copy in `directory` and the folder, in which nothing else may be; raises DiskFailed.
+
+    Views that are open keep the file until they end.
+    """
+    discard(directory)
+    try:
+        directory.rmdir()
+    except OSError as error:
+        raise DiskFailed(f"the state directory {directory} cannot be removed: {error}") from error

@@ -73,6 +73,7 @@ def _check_node(
     """What this life has said, and may not have stored yet."""
     last: Observation | None = None
     for each in observations:
+        # What ends processes, or breaks disks, may also have kept it from storing what it said.
         if last is not None and ("term" not in each.facts or _may_have_ended(node, last, each, faults)):
             last = None
             young.clear()
@@ -86,9 +87,7 @@ def _check_node(
             stored = None
         young.append(each)
         while young and each.at_ns - young[0].at_ns >= STORED_WITHIN_NS:
-            old = young.pop(0)
-            if not _had_bad_disk(old, faults):
-                stored = _later_term(stored, old)
+            stored = _later_term(stored, young.pop(0))
         if each.facts.get("state") == "leader":
             stored = _later_term(stored, each)
         last = each
@@ -138,14 +137,6 @@ def _may_have_ended(node: str, one: Observation, other: Observation, faults: Ite
     """Whether its process may have been another one at the second observation."""
     return any(
         node in each.nodes and each.package not in PROCESSES_LIVE_ON and _between(one, other, each) for each in faults
-    )
-
-
-def _had_bad_disk(observation: Observation, faults: Iterable[FaultWindow]) -> bool:
-    """Whether a fault of disks may have kept it from storing what it said in this observation."""
-    until_ns = observation.at_ns + STORED_WITHIN_NS
-    return any(
-        "disk" in each.name and each.began_ns <= until_ns and observation.at_ns <= each.ended_ns for each in faults
     )
 
 

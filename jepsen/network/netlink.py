@@ -5,7 +5,6 @@ attribute   u16 size | u16 type | data, padded to 4 bytes      numbers inside ar
 """
 
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -48,8 +47,7 @@ class Received(msgspec.Struct, frozen=True):
         if self.kind == ERROR:
             (code,) = struct.unpack_from("=i", self.payload)
             if code:
-                name = errno.errorcode.get(-code, "?")
-                raise OSError(-code, f"the kernel's packet filter says {name}: {os.strerror(-code)}")
+                raise OSError(-code, f"the kernel's packet filter says {errno.errorcode.get(-code, str(-code))}")
 
 
 def attribute(kind: int, data: bytes) -> bytes:

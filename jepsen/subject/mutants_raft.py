@@ -7,7 +7,7 @@ from jepsen.subject.mutants_disk import guards_without
 from jepsen.subject.patching import require_source, wrap_method
 from server.raft.core import Core
 from server.raft.node import RaftNode
-from server.raft.pysyncobj_seams import LEADER, Protocol
+from server.raft.pysyncobj_seams import LEADER
 from server.raft.replica import Replica
 
 Method = Callable[..., Any]
@@ -78,14 +78,15 @@ def truncate_acked() -> None:
 def one_is_enough() -> None:
     """See mutants.py."""
 
-    def make(step: Method) -> Method:
+    def make(consider_election: Method) -> Method:
         def counting_itself(self: Any) -> None:
-            last = self._SyncObj__raftLog[-1]
-            if self._SyncObj__raftState == LEADER and last[2] == self._SyncObj__raftCurrentTerm:
-                self._SyncObj__raftCommitIndex = max(self._SyncObj__raftCommitIndex, last[1])
-            step(self)
+            library, last_index = self._library, self._log.last_index
+            if library.state == LEADER and self._log.term_at(last_index) == library.term:
+                commit_index = max(library.commit_index, last_index)
+                library.set_positions(applied_index=library.applied_index, commit_index=commit_index)
+            consider_election(self)
 
         return counting_itself
 
-    require_source(Protocol._skip_counting, "self._SyncObj__raftCommitIndex = index - 1")
-    wrap_method(Protocol, "step", make)
+    require_source(Core.tick, "self._consider_election()\n        library.step()")
+    wrap_method(Core, "_consider_election", make)

@@ -29,7 +29,7 @@ from base.failpoints import failpoint
 from base.log import get_logger
 from fsm.machine import Machine
 from fsm.snapshot import open_copy, write_copy
-from fsm.store.store import Store
+from fsm.store.store import Store, remove
 from rpc.pool import RPCPool
 from server.raft.core import Core, FetchSnapshot
 from server.raft.snapshots import SnapshotMeta, SnapshotStore
@@ -42,8 +42,6 @@ ENTRY_OVERHEAD_BYTES = 180
 """What one log entry takes in memory besides its command: a tuple, two integers and the bytes object's head."""
 AFTER_SEND_S = 30.0
 """How long a peer that has got a snapshot may take to check, sync and install it before it asks for entries."""
-STATE_FOLDERS = ("a", "b")
-"""The working state moves between these two: an installed snapshot is prepared beside the one in use."""
 
 _log = get_logger("raft.snapshots")
 
@@ -111,6 +109,8 @@ class Snapshotting:
         self._taken_at_s = clock()
         self._state_lock = trio.Lock()
         self._prepared: tuple[SnapshotMeta, Store] | None = None
+        self._copies_count = 0
+        """Each copy has a folder that none had before: a view may still read in the one of a store long replaced."""
         self._sending_count = 0
         self._sent_at_s = float("-inf")
         self.taken_total = 0
@@ -239,7 +239,9 @@ class Snapshotting:
             return await trio.to_thread.run_sync(incoming.finish)
 
     async def _install(self, meta: SnapshotMeta, node: Node) -> None:
-        directory = self._spare_folder()
+        self._copies_count += 1
+        directory = self._state_folder / str(self._copies_count)
+        retired = self._machine.store.path.parent
         path = Path(self._snapshots.state_path(meta))
         store = await trio.to_thread.run_sync(lambda: open_copy(path, directory))
         failpoint("snapshot.prepared")
@@ -248,6 +250,8 @@ class Snapshotting:
         if self._prepared is not None:  # the core knew better (H22)
             self._prepared = None
             store.close()
+            retired = directory
+        await trio.to_thread.run_sync(remove, retired)
         if installed:
             self._newest = meta
             self._newest_damaged = False
@@ -261,10 +265,6 @@ class Snapshotting:
         assert prepared is not None
         self._machine.replace_store(prepared[1])
 
-    def _spare_folder(self) -> Path:
-        in_use = self._machine.store.path.parent.name
-        return self._state_folder / next(name for name in STATE_FOLDERS if name != in_use)
-
 
 async def _receive_chunk(stream: Any) -> bytes:
     """The next chunk of a peer. That the peer's disk has failed is no reason to stop here."""
@@ -277,9 +277,9 @@ async def _receive_chunk(stream: Any) -> bytes:
 
 def prepare_state(disk: Disk, snapshots: SnapshotStore, newest: SnapshotMeta | None, state_folder: Path) -> Store:
     """Return the working state at start: a copy of the newest snapshot, or nothing. Raises DataDamaged, DiskFailed."""
-    target = state_folder / STATE_FOLDERS[0]
-    for name in STATE_FOLDERS:
-        disk.remove_tree(state_folder / name)
+    disk.remove_tree(state_folder)
+    disk.make_folder(state_folder)
+    target = state_folder / "0"
     if newest is None:
         return Store.create(target)
     return open_copy(Path(snapshots.state_path(newest)), target)

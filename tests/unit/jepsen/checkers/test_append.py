@@ -35,6 +35,7 @@ GOOD = {
     "an unknown one did not happen": [append(1, 0, 1, outcome=UNKNOWN), append(2, 2, 3, [2]), final([2])],
     "a failed one": [append(1, 0, 1, outcome=FAILED), final([])],
     "a stale read may be old": [append(1, 0, 1), read([], 2, 3, mode="stale"), final([1])],
+    "times that are equal count as concurrent": [append(1, 0, 5), read([], 5, 9), final([1])],
     "a concurrent read": [append(1, 0, 9), read([1], 2, 3), read([], 0, 4), final([1])],
 }
 BAD = {
@@ -52,6 +53,7 @@ BAD = {
     "resurrected: a stale read saw it": [append(1, 0, 1, outcome=FAILED), read([1], 2, 3, mode="stale"), final([])],
     "phantom": [append(1, 0, 1), final([1, 9])],
     "phantom before its time": [read([1], 0, 1), append(1, 2, 3), final([1])],
+    "phantom before its time, and unknown": [read([1], 0, 1), append(1, 2, 3, outcome=UNKNOWN), final([1])],
 }
 
 

@@ -24,6 +24,7 @@ def final(elements: list[Any], began: int = 100, **more: Any) -> Operation:
 GOOD = {
     "all there": [add(1, 0, 1), add(2, 0, 1), read([1, 2], 2, 3), final([1, 2])],
     "a concurrent add may be seen or not": [add(1, 0, 9), read([1], 1, 2), read([1], 5, 10), final([1])],
+    "an add that ended while it was read": [add(1, 0, 5), read([], 3, 9), final([1])],
     "an unknown add happened": [add(1, 0, 1), add(2, 0, 1, outcome=UNKNOWN), final([1, 2])],
     "an unknown add did not happen": [add(1, 0, 1), add(2, 0, 1, outcome=UNKNOWN), final([1])],
     "an unknown add happened late": [add(1, 0, 1, outcome=UNKNOWN), final([]), final([1], 200)],

@@ -22,6 +22,7 @@ GOOD = {
     "whole": [WRITE_BOTH, txn(2, 3, (R, "a", 1), (R, "b", 2))],
     "nothing yet": [txn(0, 9, (W, "a", 1), (W, "b", 2)), txn(0, 5, (R, "a", None), (R, "b", None))],
     "sees its own writes": [txn(0, 1, (R, "a", None), (W, "a", 1), (R, "a", 1), (W, "a", None), (R, "a", None))],
+    "sees only its own writes": [WRITE_BOTH, txn(2, 3, (W, "a", 3), (R, "a", 3)), txn(4, 5, (R, "a", 3))],
     "a swap": [WRITE_BOTH, txn(2, 3, (R, "a", 1), (W, "a", 3), (R, "b", 2), (W, "b", 4)), txn(4, 5, (R, "b", 4))],
     "rolled back": [WRITE_BOTH, txn(2, 3, (W, "a", 3), outcome=FAILED, error=""), txn(4, 5, (R, "a", 1))],
     "unknown and whole": [

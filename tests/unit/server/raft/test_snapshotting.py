@@ -339,9 +339,15 @@ async def test_views_that_are_open_while_a_snapshot_is_installed_stay_readable(t
     follower = Side(tmp_path / "follower", FakePool(await sent_by(leader)))
     with follower.machine.read() as view:
         await follower.snapshotting.fetch(offer(), follower)
+        for index in (40, 60):  # also when others replace the one that replaced it
+            leader.write(20)
+            await leader.snapshotting.take(leader)
+            follower.snapshotting._pool = cast(RPCPool, FakePool(await sent_by(leader)))
+            await follower.snapshotting.fetch(offer(index), follower)
         assert view.raft_index == 0
         assert view.index_row("kv") == 0
     with follower.machine.read() as view:
-        assert view.raft_index == 20
+        assert view.raft_index == 60
+    assert [each.name for each in (tmp_path / "follower" / "state").iterdir()] == ["3"]
     for side in (follower, leader):
         side.machine.close()
