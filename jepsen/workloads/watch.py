@@ -1,17 +1,18 @@
 """Blocking queries on keys that change: no change is missed, no index goes back, nobody is woken late.
 
 There are a few keys; one changes all the time, one every now and then, the others seldom. Two writers change any of
-them; each other worker watches one key in one mode, asking again and again with the index that it was given last.
+them; each other worker watches one key, or all of them, in one mode, asking again and again with the index that it was
+given last.
 
-| function | input                     | output                                      |                         |
-| -------- | ------------------------- | ------------------------------------------- | ----------------------- |
-| `write`  | value, null               | {"modify_index": m}                         | null deletes: m is null |
-| `wait`   | {"index": i, "wait_s": w} | {"value": v, "modify_index": m, "index": x} | has a `mode`            |
+| function   | input                     | output                                      |                         |
+| ---------- | ------------------------- | ------------------------------------------- | ----------------------- |
+| `write`    | value, null               | {"modify_index": m}                         | null deletes: m is null |
+| `wait`     | {"index": i, "wait_s": w} | {"value": v, "modify_index": m, "index": x} | has a `mode`            |
+| `wait_all` | {"index": i, "wait_s": w} | {"values": {key: [v, m]}, "index": x}       | has a `mode`            |
 
-Watchers record function "wait": `key`, input {"index": i, "wait_s": w}, output {"value": v|null, "modify_index": m,
-"index": x} with m = 0 where there is no such key; writers function "write", `key`, input value|null, output
-{"modify_index": m|null}. Values are numbers, written once in a run; the order of changes is that of their modify
-indexes, not of the values.
+Watchers of a key record "wait": v is null and m is 0 where there is no such key. Watchers of all keys record
+"wait_all", with the prefix as its `key`; a key that does not exist is not in `values`. Values are numbers, written once
+in a run; the order of changes is that of their modify indexes, not of the values.
 
 A wait is answered when the key's index is above i, else after w (the server adds up to w/16 at random) with the
 present state. Where the key is absent its index is that of the whole table of keys, which writes of others move too:
@@ -21,17 +22,17 @@ After an answer with index x a watcher's next wait has i = x, or i = 0 if x was 
 fault in modes default and consistent; in mode stale another server may have answered (through an agent), or the same
 one after a restart, when it has not caught up yet. After an error the next wait has the same i, so that nothing may be
 missed. A watcher whose node left the cluster goes on under another process number, from 0. In the end (`phase` final)
-every node is asked for each key once with i = 0, w = 0.
+every node is asked for each key once, and for all keys, with i = 0, w = 0.
 """
 
 import itertools
 import random
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jepsen.checkers.verdict import Checker
 from jepsen.checkers.watch import check
-from jepsen.client import HTTP, Answer, Client
+from jepsen.client import HTTP, Answer, Client, Entry
 from jepsen.history import Operation, Outcome
 from jepsen.workloads.keys import number_in
 from jepsen.workloads.workload import Worker, Workload
@@ -42,6 +43,8 @@ SHARES = {"often": 0.65, "steadily": 0.15, **dict.fromkeys(SELDOM, 0.2 / len(SEL
 """Key -> its share of the writes. A lost wake-up is hidden by the next write to the key. If it counts as late after s
 seconds, most lost ones are seen where a key changes every s seconds or so: 20 writes a second times 0.2 / 6 is that."""
 DELETE_SHARE = 0.05
+ALL = ""
+"""What a watcher of all keys watches."""
 WATCHERS = (
     ("seldom-1", "default"),
     ("seldom-2", "consistent"),
@@ -51,6 +54,8 @@ WATCHERS = (
     ("seldom-5", "default"),
     ("steadily", "stale"),
     ("seldom-6", "default"),
+    (ALL, "default"),
+    (ALL, "consistent"),
 )
 """Key and mode of each watcher."""
 WAIT_S = (2.0, 5.0)
@@ -81,7 +86,7 @@ class Watch(Workload):
     async def finish(self, clients: Sequence[Client]) -> None:
         """Read every key from every node."""
         for client in clients:
-            for name in SHARES:
+            for name in (*SHARES, ALL):
                 await _wait(client, self._key_of(name), index=0, wait_s=0.0, mode="default")
 
     @staticmethod
@@ -117,11 +122,21 @@ class Watch(Workload):
 
 
 async def _wait(client: Client, key: str, *, index: int, wait_s: float, mode: str) -> Operation:
-    async def action(http: HTTP) -> Answer:
-        entries, reached = await http.wait(key, index=index, wait_s=wait_s, mode=mode)
-        entry = entries[0] if entries else None
-        modify_index = 0 if entry is None else entry.modify_index
-        output = {"value": number_in(entry), "modify_index": modify_index, "index": reached}
-        return Answer(output=output, index=reached)
+    is_prefix = key.endswith("/")
 
-    return await client.call("wait", action, key=key, value={"index": index, "wait_s": wait_s}, mode=mode)
+    async def action(http: HTTP) -> Answer:
+        entries, reached = await http.wait(key, index=index, wait_s=wait_s, mode=mode, recurse=is_prefix)
+        output = _shown_of_all(entries) if is_prefix else _shown_of_one(entries)
+        return Answer(output={**output, "index": reached}, index=reached)
+
+    value = {"index": index, "wait_s": wait_s}
+    return await client.call("wait_all" if is_prefix else "wait", action, key=key, value=value, mode=mode)
+
+
+def _shown_of_one(entries: Sequence[Entry]) -> dict[str, Any]:
+    entry = entries[0] if entries else None
+    return {"value": number_in(entry), "modify_index": 0 if entry is None else entry.modify_index}
+
+
+def _shown_of_all(entries: Sequence[Entry]) -> dict[str, Any]:
+    return {"values": {entry.key: [number_in(entry), entry.modify_index] for entry in entries}}

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from jepsen.client import HTTP, CallFailed, Client, Entry
 from jepsen.history import History, Operation, Outcome
-from jepsen.workloads.watch import SHARES, WATCHERS, WRITERS_COUNT, Watch
+from jepsen.workloads.watch import ALL, SHARES, WATCHERS, WRITERS_COUNT, Watch
 from jepsen.workloads.workload import Worker
 from tests.fakes.kv_api import Row, entry_of
 from tests.fakes.workload_run import run_in_memory
@@ -98,8 +98,23 @@ async def test_every_key_has_watchers_and_most_change_seldom_enough_to_show_lost
 ) -> None:
     history = await run_in_memory(Watch, seed=1, duration_s=30.0)
 
-    assert {name for name, _ in WATCHERS} == set(SHARES)
+    assert {name for name, _ in WATCHERS} == {*SHARES, ALL}
     counts = [sum(operation.key.endswith(name) for operation in writes_of(history)) for name in SHARES]
     often, steadily, *seldom = counts
     assert often > 2 * steadily
     assert all(5 <= count <= 40 for count in seldom)
+
+
+async def test_watchers_of_all_keys_see_each_with_its_index(autojump_clock: MockClock) -> None:
+    history = await run_in_memory(Watch, seed=1, duration_s=10.0)
+
+    lists = [operation for operation in history.operations if operation.function == "wait_all"]
+    modify_index_of = {each.input: each.output["modify_index"] for each in writes_of(history) if each.input is not None}
+    assert {operation.mode for operation in lists} == {"default", "consistent"}
+    assert any(operation.phase == "final" for operation in lists)
+    for operation in lists:
+        assert operation.key.endswith("/")
+        for key, (value, modify_index) in operation.output["values"].items():
+            assert key.startswith(operation.key)
+            assert modify_index_of[value] == modify_index
+    assert len(max((operation.output["values"] for operation in lists), key=len)) == len(SHARES)
