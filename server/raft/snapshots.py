@@ -179,9 +179,11 @@ class SnapshotStore:
         return SnapshotReader(meta, self._disk.open_file(self.state_path(meta)))
 
     def found_damaged(self, meta: SnapshotMeta) -> None:
-        """A finished snapshot turned out to be damaged: it goes as soon as another has become durable."""
-        with self._lock:
-            self._damaged.add(meta.name)
+        """A finished snapshot turned out to be damaged: it goes as soon as another has become durable.
+
+        Never waits: the lock may be held for as long as a disk takes, and this is called on the loop.
+        """
+        self._damaged.add(meta.name)
 
     def begin(self) -> Draft:
         """Make an empty draft; one at a time. Raises DiskFailed."""
@@ -236,6 +238,7 @@ class SnapshotStore:
     def publish(self, folder: PurePath, meta: SnapshotMeta) -> SnapshotMeta:
         """Give a finished, synced draft its meta file and its name, durably. For Incoming and `finish` only."""
         with self._lock:
+            self._damaged.discard(meta.name)  # looked at anew, or replaced
             target = self._folder / meta.name
             if self._disk.exists(target):
                 there, _ = self._verify(meta.name)
@@ -253,7 +256,7 @@ class SnapshotStore:
             self._disk.replace(folder, target)
             self._disk.sync_folder(self._folder)
             failpoint("snapshot.after_rename")
-            self._prune()
+            self._prune(meta.name)
             return meta
 
     def remove_unfinished(self, folder: PurePath) -> None:
@@ -296,10 +299,11 @@ class SnapshotStore:
             file.close()
         return meta
 
-    def _prune(self) -> None:
-        """Keep the newest, and remove what was found damaged."""
+    def _prune(self, published: str) -> None:
+        """Keep the newest, and remove what was found damaged: never what was just published, for that may be meant of
+        the one whose name it has taken."""
         names = self.names()
-        for name in [each for each in names if each in self._damaged]:
+        for name in [each for each in names if each in self._damaged and each != published]:
             self._remove(name)
             names.remove(name)
         for name in names[SNAPSHOTS_KEPT_COUNT:]:

@@ -32,7 +32,7 @@ from fsm.snapshot import open_copy, write_copy
 from fsm.store.store import Store, remove
 from rpc.pool import RPCPool
 from server.raft.core import Core, FetchSnapshot
-from server.raft.snapshots import SnapshotMeta, SnapshotStore
+from server.raft.snapshots import SnapshotMeta, SnapshotReader, SnapshotStore
 from structs.cluster import Peer
 from structs.snapshot import FetchSnapshotRequest
 
@@ -184,9 +184,10 @@ class Snapshotting:
         meta = self._newest
         if meta is None or (meta.index, meta.term) < (index, term):
             raise NotFound(f"no snapshot at {index}-{term} or later")
-        reader = await trio.to_thread.run_sync(self._snapshots.open_state, meta)
+        reader: SnapshotReader | None = None
         self._sending_count += 1
         try:
+            reader = await trio.to_thread.run_sync(self._snapshots.open_state, meta)
             await stream.send_chunk(codec.encode(meta))
             while chunk := await trio.to_thread.run_sync(reader.read_chunk):
                 for start in range(0, len(chunk), FETCH_CHUNK_BYTES):
@@ -194,14 +195,17 @@ class Snapshotting:
             await stream.finish()
             self.sent_total += 1
             self._sent_at_s = self._clock()
-        except (DataDamaged, DiskFailed) as error:
+        except (DataDamaged, DiskFailed, NotFound) as error:
+            if isinstance(error, NotFound) and self._newest != meta:
+                raise  # it was pruned: a newer one has come since
             _log.error("snapshot damaged", index=meta.index, term=meta.term, error=str(error))
             self._snapshots.found_damaged(meta)
             self._newest_damaged = self._newest_damaged or self._newest == meta
             raise
         finally:
             self._sending_count -= 1
-            reader.close()
+            if reader is not None:
+                reader.close()
 
     # --- fetching
 
@@ -239,11 +243,11 @@ class Snapshotting:
             return await trio.to_thread.run_sync(incoming.finish)
 
     async def _install(self, meta: SnapshotMeta, node: Node) -> None:
-        self._copies_count += 1
-        directory = self._state_folder / str(self._copies_count)
+        directory = self._state_folder / str(self._copies_count + 1)
         retired = self._machine.store.path.parent
         path = Path(self._snapshots.state_path(meta))
         store = await trio.to_thread.run_sync(lambda: open_copy(path, directory))
+        self._copies_count += 1  # not before: a copy that failed leaves its folder to the next
         failpoint("snapshot.prepared")
         self._prepared = (meta, store)
         installed = await node.between_rounds(lambda core, now_s: core.install(meta, now_s))

@@ -55,6 +55,19 @@ def test_a_vote_that_was_not_synced_was_not_sent_and_another_may_be_given() -> N
     assert group["b"].statistics().vote == "c"
 
 
+def test_statistics_tell_no_term_that_a_crash_takes_back() -> None:
+    group = Group(3)
+    group.elect("a")
+    term = group["b"].term
+    last = group.members["b"].journal.entries[-1]
+    group.deliver("a", "b", [wire.VOTE_REQUEST, term + 1, 0.0, 0.0, wire.FLAG_TRANSFER, last[1], last[2]])
+    group.round("b", sync=False)
+    assert group["b"].term == term + 1
+    assert group["b"].statistics().term == term
+    group.round("b")
+    assert group["b"].statistics().term == term + 1
+
+
 def test_a_vote_that_was_sent_is_remembered_after_a_crash() -> None:
     group = Group(3)
     group.elect("a")

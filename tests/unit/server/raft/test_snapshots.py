@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import threading
 from pathlib import Path, PurePath, PurePosixPath
 
 import msgspec
@@ -93,6 +94,45 @@ def test_whoever_reads_a_snapshot_that_has_rotted_is_told_at_its_end_and_the_nex
     assert store.names() == ["9-2"]
     take(disk, store, 12)
     assert store.names() == ["12-2"]
+
+
+def test_finding_damage_waits_for_no_snapshot_that_is_being_published(disk: SimDisk) -> None:
+    store = SnapshotStore(disk, FOLDER)
+    meta = take(disk, store, 9)
+    finding = threading.Thread(target=store.found_damaged, args=(meta,), daemon=True)
+    with store._lock:  # as a worker thread has it while a disk takes its time
+        finding.start()
+        finding.join(10.0)
+        assert not finding.is_alive()
+
+
+@pytest.mark.parametrize("moment", ["before", "meanwhile"])
+def test_a_snapshot_that_takes_the_place_of_a_damaged_one_of_its_name_stays(disk: SimDisk, moment: str) -> None:
+    store = SnapshotStore(disk, FOLDER)
+    meta = take(disk, store, 9)
+    disk.remove_tree(FOLDER / meta.name)
+
+    def also_found_by_another_sender(operation: str, path: PurePath) -> None:
+        if operation == "rename":
+            store.found_damaged(meta)
+
+    if moment == "before":
+        store.found_damaged(meta)
+    else:
+        disk.hook = also_found_by_another_sender
+    take(disk, store, 9)
+    assert store.newest_intact(9) == meta
+    disk.hook = None
+    take(disk, store, 12)
+    assert store.names() == (["12-2", "9-2"] if moment == "before" else ["12-2"])
+
+
+def test_a_snapshot_that_was_thought_damaged_and_is_not_stays(disk: SimDisk) -> None:
+    store = SnapshotStore(disk, FOLDER)
+    store.found_damaged(take(disk, store, 9))
+    take(disk, store, 9)
+    take(disk, store, 12)
+    assert store.names() == ["12-2", "9-2"]
 
 
 @pytest.mark.parametrize("seed", range(8))

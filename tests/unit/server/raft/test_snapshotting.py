@@ -256,6 +256,19 @@ async def test_a_snapshot_that_has_rotted_is_replaced_at_once(leader: Side, capl
     leader.machine.close()
 
 
+async def test_a_snapshot_that_is_missing_is_replaced_as_well(leader: Side, caplog: pytest.LogCaptureFixture) -> None:
+    meta = leader.store.newest_intact(1)
+    assert meta is not None
+    RealDisk().unlink(leader.store.state_path(meta))
+    with pytest.raises(NotFound):
+        await sent_by(leader)
+    assert leader.wanted(applied_index=20)
+    assert await leader.snapshotting.take(leader) is not None
+    assert leader.store.newest_intact(20) is not None
+    await sent_by(leader)
+    leader.machine.close()
+
+
 # --- fetching
 
 
@@ -349,5 +362,27 @@ async def test_views_that_are_open_while_a_snapshot_is_installed_stay_readable(t
     with follower.machine.read() as view:
         assert view.raft_index == 60
     assert [each.name for each in (tmp_path / "follower" / "state").iterdir()] == ["3"]
+    for side in (follower, leader):
+        side.machine.close()
+
+
+async def test_a_copy_that_failed_leaves_no_folder_behind(
+    tmp_path: Path, leader: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = Side(tmp_path / "follower")
+    with monkeypatch.context() as patched:
+
+        def fail(directory: Path, *, map_bytes: int) -> Store:
+            raise DataDamaged("it cannot be opened now")
+
+        patched.setattr(Store, "open", fail)
+        for count in (1, 2, 3):
+            follower.snapshotting._pool = cast(RPCPool, FakePool(await sent_by(leader)))
+            await follower.snapshotting.fetch(offer(), follower)
+            assert follower.core.failed_count == count
+    follower.snapshotting._pool = cast(RPCPool, FakePool(await sent_by(leader)))
+    await follower.snapshotting.fetch(offer(), follower)
+    assert follower.machine.raft_index_visible == 20
+    assert len(list((tmp_path / "follower" / "state").iterdir())) == 1
     for side in (follower, leader):
         side.machine.close()
