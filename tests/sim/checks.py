@@ -50,6 +50,10 @@ class Checker:
         self.index_applied_max = 1
         self._seen: dict[str, tuple[Core, int, int, int]] = {}
         """Server -> its core, commit index, applied index and term when it was last looked at."""
+        self._entries: dict[tuple[int, int], tuple[bytes, int]] = {}
+        """Log index and term -> command and the term of the entry before, by whoever was seen to have it first."""
+        self._logs: dict[str, tuple[Any, int, int]] = {}
+        """Server -> its log, how often something was removed from that, and the last index that was looked at."""
         self._matches: dict[str, dict[str, int]] = {}
         """Leader -> follower -> the highest match index of this leadership."""
         self.counts: Counter[str] = Counter()
@@ -128,6 +132,10 @@ class Checker:
             )
         self._seen[server_id] = (core, commit_index, applied_index, term)
         if core.is_leader:
+            if self.leaders.get(term) != server_id:
+                raise Violation(
+                    f"{server_id} leads in term {term}, elected was {self.leaders.get(term)}", kind="two leaders"
+                )
             self._match(server_id, core)
 
     def _match(self, server_id: str, core: Core) -> None:
@@ -140,6 +148,30 @@ class Checker:
                     kind="match went back",
                 )
         self._matches[server_id] = matches
+
+    def log(self, server_id: str, log: Any) -> None:
+        """What is new in this log is what anybody ever had at this index with this term, after the same entry.
+
+        By induction that is log matching, over all time. A log from which something was removed is read again whole.
+        """
+        known, removals_count, last_index = self._logs.get(server_id, (None, 0, 0))
+        base = log.first_index
+        if known is not log or removals_count != log.removals_count:
+            last_index = base
+        if last_index == log.last_index:
+            return
+        self._logs[server_id] = (log, log.removals_count, log.last_index)
+        term_before = log[last_index - base][2]
+        for index in range(last_index + 1, log.last_index + 1):
+            command, _, term = log[index - base]
+            entry = (command, term_before)
+            if self._entries.setdefault((index, term), entry) != entry:
+                raise Violation(
+                    f"log matching: {server_id} has {command!r} at {index} with term {term}, after term {term_before}; "
+                    f"elsewhere it was {self._entries[index, term]}",
+                    kind="log matching",
+                )
+            term_before = term
 
     def log_matching(self, logs: Iterable[tuple[str, Any]]) -> None:
         """If two logs hold an entry of the same index and term, they agree in everything before it."""

@@ -473,6 +473,7 @@ class SimServer(Port):
             checker.counts["elections"] += 1
             self._on_leader(self)
         checker.progress(self.server_id, core)
+        checker.log(self.server_id, self.journal)
         if self._reads:
             self._answer_reads(core)
 

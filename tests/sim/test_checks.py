@@ -36,6 +36,7 @@ class StubLog:
     first_index: int = 1
     term: int = 1
     entries: list[tuple[bytes, int, int]] = field(default_factory=list)
+    removals_count: int = 0
 
     @property
     def last_index(self) -> int:
@@ -123,6 +124,38 @@ def match_back(checker: Checker) -> None:
     checker.progress("a", as_core(core))
 
 
+def a_leader_that_was_not_elected(checker: Checker) -> None:
+    checker.leader("a", as_core(StubCore(is_leader=True)), StubLog())
+    checker.progress("b", as_core(StubCore(is_leader=True)))
+
+
+def an_entry_that_differs(checker: Checker) -> None:
+    checker.log("a", log(b"", b"x", b"y"))
+    checker.log("b", log(b"", b"x", b"z"))
+
+
+def an_entry_after_another(checker: Checker) -> None:
+    checker.log("a", log(b"", b"x", b"y", terms=(0, 1, 3)))
+    checker.log("b", log(b"", b"x", b"y", terms=(0, 2, 3)))
+
+
+def an_entry_that_comes_to_a_known_log(checker: Checker) -> None:
+    known, other = log(b"", b"x"), log(b"", b"x")
+    for each, command in ((known, b"y"), (other, b"z")):
+        checker.log("a" if each is known else "b", each)
+        each.entries.append((command, 3, 1))
+        checker.log("a" if each is known else "b", each)
+
+
+def an_entry_that_was_replaced(checker: Checker) -> None:
+    changed = log(b"", b"x", b"y")
+    checker.log("a", changed)
+    changed.entries[1] = (b"z", 2, 1)
+    changed.removals_count += 1
+    changed.entries.append((b"w", 4, 1))
+    checker.log("a", changed)
+
+
 def logs_that_differ(checker: Checker) -> None:
     checker.log_matching([("a", log(b"", b"x", b"y")), ("b", log(b"", b"x", b"z"))])
 
@@ -195,6 +228,11 @@ def refused_and_applied(checker: Checker) -> None:
         (term_back, "went back"),
         (applied_ahead, "positions"),
         (match_back, "match went back"),
+        (a_leader_that_was_not_elected, "two leaders"),
+        (an_entry_that_differs, "log matching"),
+        (an_entry_after_another, "log matching"),
+        (an_entry_that_comes_to_a_known_log, "log matching"),
+        (an_entry_that_was_replaced, "log matching"),
         (logs_that_differ, "log matching"),
         (logs_that_differ_before, "log matching"),
         (acknowledged_twice, "acknowledged twice"),
