@@ -281,8 +281,9 @@ async def _receive_chunk(stream: Any) -> bytes:
 
 def prepare_state(disk: Disk, snapshots: SnapshotStore, newest: SnapshotMeta | None, state_folder: Path) -> Store:
     """Return the working state at start: a copy of the newest snapshot, or nothing. Raises DataDamaged, DiskFailed."""
-    disk.remove_tree(state_folder)
     disk.make_folder(state_folder)
+    for name in filter(str.isdecimal, disk.list(state_folder)):
+        disk.remove_tree(state_folder / name)  # only ours: the folder may be a link, or a file system of its own
     target = state_folder / "0"
     if newest is None:
         return Store.create(target)

@@ -386,3 +386,14 @@ async def test_a_copy_that_failed_leaves_no_folder_behind(
     assert len(list((tmp_path / "follower" / "state").iterdir())) == 1
     for side in (follower, leader):
         side.machine.close()
+
+
+def test_a_start_removes_old_copies_and_nothing_else_of_a_folder_that_is_elsewhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("0", "7", "lost+found"):
+        Store.create(elsewhere / name).close()
+    (elsewhere / "README").write_text("this disk may be wiped")
+    (tmp_path / "state").symlink_to(elsewhere)
+    snapshots = SnapshotStore(RealDisk(), tmp_path / "snapshots")
+    module.prepare_state(RealDisk(), snapshots, None, tmp_path / "state").close()
+    assert sorted(each.name for each in elsewhere.iterdir()) == ["0", "README", "lost+found"]
