@@ -3,6 +3,7 @@
 Each file has the bytes that a reader sees and the bytes that a power failure leaves; each folder has names of both
 kinds. `crash` loses power: of every unsynced write, nothing, everything, a part cut at some byte, or some sectors
 of it remain, and of unsynced names any subset. `restart` only ends the process: the kernel's memory survives.
+A sync of a file that fails leaves as much as a crash would have, and the rest looks written and never will be.
 Everything random comes from the generator handed in.
 """
 
@@ -59,6 +60,9 @@ class _Change:
     data: bytes = b""
 
 
+_Changes = list[_Change]
+
+
 @dataclass
 class _File:
     seen: _Bytes = field(default_factory=_Bytes)
@@ -97,7 +101,7 @@ class SimDisk:
         self.power_lost_at: int | None = None
         """The operation, counted from 0, instead of which PowerLost is raised."""
         self.sync_failures_left = 0
-        """So many of the next syncs of files fail."""
+        """So many of the next syncs fail, of files and of folders."""
         self.quota_bytes: int | None = None
         """Space for all files together; None is endless."""
         self.hook: Callable[[str, PurePath], None] | None = None
@@ -112,6 +116,8 @@ class SimDisk:
             parent = self._folder(path.parent, "open", path)
             node = parent.seen.get(path.name)
             if node is None:
+                if self.room_bytes(1) == 0:
+                    raise DiskFailed(f"the disk is full: cannot open {path}: {os.strerror(28)}")
                 parent.change({path.name: _File()})
             elif isinstance(node, _File):
                 _change(node, _Change("truncate", 0))
@@ -129,7 +135,9 @@ class SimDisk:
     def list(self, folder: PurePath) -> list[str]:
         """See Disk."""
         node = self._node(folder)
-        return sorted(node.seen) if isinstance(node, _Folder) else []
+        if isinstance(node, _File):
+            raise DiskFailed(f"cannot list {folder}: {os.strerror(20)}")
+        return [] if node is None else sorted(node.seen)
 
     def make_folder(self, path: PurePath) -> None:
         """See Disk."""
@@ -142,6 +150,8 @@ class SimDisk:
             raise DiskFailed(f"{path} is in the way: a folder is needed there")
         self.make_folder(path.parent)
         self.begin("make folder", path)
+        if self.room_bytes(1) == 0:
+            raise self.fail(f"the disk is full: cannot make folder {path}: {os.strerror(28)}")
         self._folder(path.parent, "make folder", path).change({path.name: _Folder()})
         self.sync_folder(path.parent)
 
@@ -154,6 +164,8 @@ class SimDisk:
         occupant = parent.seen.get(target.name)
         if node is None:
             raise self._refuse("rename", source, "No such file or directory")
+        if occupant is not None and type(node) is not type(occupant):
+            raise self._refuse("rename", source, os.strerror(21 if isinstance(occupant, _Folder) else 20))
         if isinstance(occupant, _Folder) and occupant.seen:
             raise self._refuse("rename", source, "Directory not empty")
         parent.change({source.name: None, target.name: node})
@@ -168,21 +180,30 @@ class SimDisk:
 
     def remove_tree(self, folder: PurePath) -> None:
         """See Disk."""
+        if self.failed is not None:
+            raise self._no_more()
         node = self._node(folder)
-        if isinstance(node, _Folder):
-            for name in sorted(node.seen):
-                if isinstance(node.seen[name], _Folder):
-                    self.remove_tree(folder / name)
-                else:
-                    self.unlink(folder / name)
-        if node is not None:
-            self.begin("remove", folder)
-            self._folder(folder.parent, "remove", folder).change({folder.name: None})
+        if node is None:
+            return
+        if isinstance(node, _File):
+            raise self._refuse("remove", folder, os.strerror(20))
+        for name in sorted(node.seen):
+            if isinstance(node.seen[name], _Folder):
+                self.remove_tree(folder / name)
+            else:
+                self.unlink(folder / name)
+        self.begin("remove", folder)
+        self._folder(folder.parent, "remove", folder).change({folder.name: None})
 
     def sync_folder(self, folder: PurePath) -> None:
         """See Disk."""
         self.begin("sync folder", folder)
-        node = self._folder(folder, "sync", folder)
+        node = self._node(folder)
+        if not isinstance(node, _Folder):
+            raise self._refuse("sync", folder, os.strerror(2 if node is None else 20))
+        if self.sync_failures_left > 0:
+            self.sync_failures_left -= 1
+            raise self._refuse("sync", folder, os.strerror(5))  # what waits may still become durable, in a later one
         for names in node.pending:
             _apply_names(node.durable, names)
         node.pending.clear()
@@ -242,7 +263,7 @@ class SimDisk:
         if self.hook is not None:
             self.hook(action, path)
         if self.failed is not None:
-            raise DiskFailed(f"no further writes after: {self.failed}")
+            raise self._no_more()
 
     def check_alive(self, generation: int | None) -> int:
         """Return the generation of handles; raises where one from before a crash is used."""
@@ -259,6 +280,14 @@ class SimDisk:
         """Remember a failed write or sync; return the error to raise."""
         self.failed = text
         return DiskFailed(text)
+
+    def survivors(self, changes: _Changes) -> _Changes:
+        """What is left of changes that were not made durable in time."""
+        survive = self.rng.choice((_lose_all, _keep_all, _tear, _scatter))
+        return survive(self.rng, changes)
+
+    def _no_more(self) -> DiskFailed:
+        return DiskFailed(f"no further writes after: {self.failed}")
 
     def _refuse(self, action: str, path: PurePath, reason: str) -> DiskFailed:
         return self.fail(f"cannot {action} {path}: {reason}")
@@ -298,8 +327,7 @@ class SimDisk:
 
     def _crash_file(self, file: _File) -> None:
         changes, file.pending = file.pending, []
-        survive = self.rng.choice((_lose_all, _keep_all, _tear, _scatter))
-        for change in survive(self.rng, changes):
+        for change in self.survivors(changes):
             file.durable.apply(change)
         file.seen = file.durable.copy()
 
@@ -361,14 +389,17 @@ class SimFile:
         self._disk = disk
         self._file = file
         self._generation = disk.check_alive(None)
+        self._closed = False
 
     def size(self) -> int:
         """See DiskFile."""
+        self._check_open("look at")
         return self._file.seen.size
 
     def read(self, offset: int, size: int) -> bytes:
         """See DiskFile."""
         self._disk.check_alive(self._generation)
+        self._check_open("read")
         return self._file.seen.read(offset, size)
 
     def write(self, offset: int, data: bytes) -> None:
@@ -400,16 +431,25 @@ class SimFile:
         changes, self._file.pending = self._file.pending, []
         if self._disk.sync_failures_left > 0:
             self._disk.sync_failures_left -= 1
+            for change in self._disk.survivors(changes):
+                self._file.durable.apply(change)
             raise self._disk.fail(f"cannot sync {self.path}: {os.strerror(5)}")
         for change in changes:
             self._file.durable.apply(change)
 
     def close(self) -> None:
         """See DiskFile."""
+        self._closed = True
 
     def _begin(self, action: str) -> None:
         self._disk.check_alive(self._generation)
         self._disk.begin(action, self.path)
+        if self._closed:
+            raise self._disk.fail(f"cannot {action} {self.path}: {os.strerror(9)}")
+
+    def _check_open(self, action: str) -> None:
+        if self._closed:
+            raise DiskFailed(f"cannot {action} {self.path}: {os.strerror(9)}")
 
     def _full(self, action: str) -> DiskFailed:
         return self._disk.fail(f"the disk is full: cannot {action} {self.path}: {os.strerror(28)}")

@@ -98,6 +98,61 @@ def unlink_missing(disk: Disk, root: PurePath) -> object:
     return disk.failed is not None
 
 
+def rename_over_another_kind(disk: Disk, root: PurePath) -> object:
+    disk.make_folder(root / "k")
+    disk.open_file(root / "l", create=True)
+    with pytest.raises(DiskFailed, match="cannot rename"):
+        disk.replace(root / "l", root / "k")
+    return disk.failed is not None, disk.list(root)
+
+
+def rename_a_folder_over_a_file(disk: Disk, root: PurePath) -> object:
+    disk.make_folder(root / "k")
+    disk.open_file(root / "l", create=True)
+    with pytest.raises(DiskFailed, match="cannot rename"):
+        disk.replace(root / "k", root / "l")
+    return disk.failed is not None, disk.list(root)
+
+
+def rename_over_a_full_folder(disk: Disk, root: PurePath) -> object:
+    disk.make_folder(root / "m" / "n")
+    disk.make_folder(root / "o")
+    with pytest.raises(DiskFailed, match="Directory not empty"):
+        disk.replace(root / "o", root / "m")
+    with pytest.raises(DiskFailed, match="no further writes"):
+        disk.remove_tree(root / "missing")
+    return disk.list(root)
+
+
+def remove_the_tree_of_a_file(disk: Disk, root: PurePath) -> object:
+    disk.open_file(root / "p", create=True)
+    with pytest.raises(DiskFailed, match=r"cannot list .*Not a directory"):
+        disk.list(root / "p")
+    usable = disk.failed is None
+    with pytest.raises(DiskFailed, match="Not a directory"):
+        disk.remove_tree(root / "p")
+    return usable, disk.failed is not None, disk.list(root)
+
+
+def sync_a_missing_folder(disk: Disk, root: PurePath) -> object:
+    with pytest.raises(DiskFailed, match="No such file or directory"):
+        disk.sync_folder(root / "missing")
+    return disk.failed is not None
+
+
+def use_a_closed_file(disk: Disk, root: PurePath) -> object:
+    file = disk.open_file(root / "q", create=True)
+    file.close()
+    file.close()
+    for look in (file.size, lambda: file.read(0, 1)):
+        with pytest.raises(DiskFailed, match="Bad file descriptor"):
+            look()
+    usable = disk.failed is None
+    with pytest.raises(DiskFailed, match=r"cannot write .*Bad file descriptor"):
+        file.write(0, b"x")
+    return usable, disk.failed is not None
+
+
 SCRIPT = [
     write_and_read,
     allocate_and_cut,
@@ -108,6 +163,12 @@ SCRIPT = [
     read_missing,
     folder_in_the_way,
     unlink_missing,
+    rename_over_another_kind,
+    rename_a_folder_over_a_file,
+    rename_over_a_full_folder,
+    remove_the_tree_of_a_file,
+    sync_a_missing_folder,
+    use_a_closed_file,
 ]
 
 
@@ -214,21 +275,58 @@ def test_a_simulated_crash_may_lose_names_that_were_not_synced() -> None:
     assert survivors == {(), ("one",), ("two",), ("one", "two")}
 
 
-def test_a_simulated_failed_sync_loses_the_data_at_the_next_crash_whatever_is_synced_later() -> None:
-    disk = SimDisk(random.Random(1))
-    path = PurePosixPath("/file")
-    file = disk.open_file(path, create=True)
-    disk.sync_folder(path.parent)
-    file.write(0, b"lost")
-    disk.sync_failures_left = 1
-    with pytest.raises(DiskFailed):
+def test_a_simulated_failed_sync_leaves_what_a_crash_would_whatever_is_synced_later() -> None:
+    left = set()
+    for seed in range(50):
+        disk = SimDisk(random.Random(seed))
+        path = PurePosixPath("/file")
+        file = disk.open_file(path, create=True)
+        disk.sync_folder(path.parent)
+        file.write(0, b"lost")
+        disk.sync_failures_left = 1
+        with pytest.raises(DiskFailed):
+            file.sync()
+        disk.restart()
+        file = disk.open_file(path)
+        assert file.read(0, 4) == b"lost"
         file.sync()
-    disk.restart()
-    file = disk.open_file(path)
-    assert file.read(0, 4) == b"lost"
-    file.sync()
-    disk.crash()
-    assert disk.read(path) == b""
+        disk.crash()
+        left.add(disk.read(path))
+    assert {b"", b"l", b"lo", b"lost"} <= left
+
+
+def test_a_simulated_sync_of_a_folder_may_fail_and_a_later_one_does_it_after_all() -> None:
+    survivors = set()
+    for seed in range(20):
+        for again in (False, True):
+            disk = SimDisk(random.Random(seed))
+            disk.open_file(PurePosixPath("/one"), create=True)
+            disk.sync_failures_left = 1
+            with pytest.raises(DiskFailed, match="cannot sync /: Input/output error"):
+                disk.sync_folder(PurePosixPath("/"))
+            with pytest.raises(DiskFailed, match="no further writes"):
+                disk.sync_folder(PurePosixPath("/"))
+            disk.restart()
+            if again:
+                disk.sync_folder(PurePosixPath("/"))
+            disk.crash()
+            survivors.add((again, *disk.list(PurePosixPath("/"))))
+    assert survivors == {(False,), (False, "one"), (True, "one")}
+
+
+def test_on_a_full_simulated_disk_nothing_new_can_be_made() -> None:
+    disk = SimDisk(random.Random(1))
+    old = PurePosixPath("/old")
+    disk.open_file(old, create=True).write(0, b"x")
+    disk.quota_bytes = 1
+    with pytest.raises(DiskFailed, match="the disk is full: cannot open /new: No space left on device"):
+        disk.open_file(PurePosixPath("/new"), create=True)
+    assert disk.failed is None, "as the real one: nothing was written"
+    disk.open_file(old, create=True)
+    disk.quota_bytes = 0
+    with pytest.raises(DiskFailed, match="the disk is full: cannot make folder /folder"):
+        disk.make_folder(PurePosixPath("/folder"))
+    assert disk.failed is not None
 
 
 def test_a_simulated_disk_fills_up_and_loses_power_where_it_is_told() -> None:
