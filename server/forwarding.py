@@ -42,8 +42,6 @@ CALL_SLACK_S = 3.0
 """What a forwarded call may take on top of everything the other side may wait for."""
 OLD_LEADER_GRACE_S = 0.5
 """A leader that hands over still answers what it has committed, or that it leads no more, within a round or two."""
-LOOK_AGAIN_S = 0.25
-"""While no leader is known: a small part of what callers wait, and no work to speak of."""
 
 
 class Pool(Protocol):
@@ -162,11 +160,9 @@ class Forwarding:
         """Give up calls to a server that leads no more, soon after another does. Runs until cancelled."""
         while True:
             await self._raft.wait_leadership_change()
-            while (leader := self._raft.leader()) is None:
-                # The one that was asked may win again, and nobody else could answer yet. Who leads may become known
-                # without another change: a round whose sync was slow tells of a leader last heard long ago.
-                with trio.move_on_after(LOOK_AGAIN_S):
-                    await self._raft.wait_leadership_change()
+            leader = self._raft.leader()
+            if leader is None:
+                continue  # the one that was asked may win again, and nobody else could answer yet
             give_up_s = trio.current_time() + OLD_LEADER_GRACE_S
             for address, calls in list(self._under_way.items()):
                 if not calls:

@@ -120,6 +120,8 @@ class RaftNode:
         self._clock = clock
         self._nursery: trio.Nursery | None = None
         self._leadership_changed = trio.Event()
+        self._leader_known = False
+        """Whether `leader()` named anybody after the last round."""
         self._confirm_next: _ConfirmRound | None = None
         self._confirm_pending: list[_ConfirmRound] = []
         self._applier = _MachineApplier(machine, snapshotting)
@@ -379,7 +381,10 @@ class RaftNode:
         if outbox.became is not None:
             level = "leader" if outbox.became is RoleChange.LEADER else "follower"
             _log.info("role", now=level, term=self._core.term)
-        if outbox.leader_changed or outbox.became is not None:
+        # The library may name a leader before it counts as known: after a slow sync it was heard too long ago.
+        leader_known = self.leader() is not None
+        if outbox.leader_changed or outbox.became is not None or leader_known != self._leader_known:
+            self._leader_known = leader_known
             self._leadership_changed.set()
             self._leadership_changed = trio.Event()
         if self._confirm_pending:

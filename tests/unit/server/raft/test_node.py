@@ -99,6 +99,25 @@ async def test_the_others_go_on_without_a_leader_whose_disk_hangs_and_it_comes_b
         await group.wait_equal()
 
 
+async def test_a_leader_that_was_not_heard_for_long_and_then_is_counts_as_a_change_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a slow sync a new leader was heard too long ago to be named when the library's change of mind is told."""
+    async with raft_group(tmp_path, 3) as group:
+        leader = await group.wait_leader()
+        follower = next(member for member in group.members if member is not leader)
+        await wait_until(lambda: follower.node.leader() == leader.peer, "the follower does not follow")
+        for silence_s in (99.0, 0.0):
+            with trio.fail_after(20.0):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(follower.node.wait_leadership_change)
+                    await trio.lowlevel.checkpoint()
+                    monkeypatch.setattr(
+                        follower.node._core, "last_leader_contact_s", lambda now_s, said_s=silence_s: said_s
+                    )
+            assert follower.node.leader() == (None if silence_s else leader.peer)
+
+
 async def test_whoever_waits_to_be_confirmed_hears_that_the_leadership_is_lost(tmp_path: Path) -> None:
     async with raft_group(tmp_path, 3) as group:
         leader = await group.wait_leader()
