@@ -26,6 +26,8 @@ OBSERVED_WITHIN_NS = 1_000_000_000
 """A node is asked at the time of an observation, and answers by then."""
 PROCESSES_LIVE_ON = frozenset({"partition", "packets", "pause", "clock"})
 """Packages of faults that end no process."""
+WIPING = ("membership", "disk-bit-flip")
+"""In the names of faults that may give a server an empty disk."""
 
 
 def check(history: History) -> Verdict:
@@ -105,7 +107,9 @@ def _check_life(one: Observation, other: Observation, findings: Findings) -> Non
 def _check_majorities(telling: Sequence[Observation], history: History, findings: Findings) -> None:
     """Who leads has the votes of a majority, which are stored: fewer than half can have an older term afterwards."""
     servers_count = int(history.begin.options.get("servers", 0))
-    if not servers_count or any("membership" in fault.name for fault in history.faults):
+    # How many servers a cluster of others has is not known.
+    is_foreign = bool(history.begin.options.get("at"))
+    if not servers_count or is_foreign or any(_wipes(fault) for fault in history.faults):
         return
     first_led: dict[int, Observation] = {}
     for each in telling:
@@ -129,14 +133,23 @@ def _between(one: Observation, other: Observation, fault: FaultWindow) -> bool:
 
 
 def _was_wiped(node: str, one: Observation, other: Observation, faults: Iterable[FaultWindow]) -> bool:
-    """Whether a fault of membership may have given it an empty disk."""
-    return any(node in each.nodes and "membership" in each.name and _between(one, other, each) for each in faults)
+    """Whether a fault may have given it an empty disk."""
+    return any(_may_hit(each, node) and _wipes(each) and _between(one, other, each) for each in faults)
+
+
+def _wipes(fault: FaultWindow) -> bool:
+    return any(words in fault.name for words in WIPING)
+
+
+def _may_hit(fault: FaultWindow, node: str) -> bool:
+    """An injection that failed half way names nobody, and may have hit anybody."""
+    return not fault.nodes or node in fault.nodes
 
 
 def _may_have_ended(node: str, one: Observation, other: Observation, faults: Iterable[FaultWindow]) -> bool:
     """Whether its process may have been another one at the second observation."""
     return any(
-        node in each.nodes and each.package not in PROCESSES_LIVE_ON and _between(one, other, each) for each in faults
+        _may_hit(each, node) and each.package not in PROCESSES_LIVE_ON and _between(one, other, each) for each in faults
     )
 
 

@@ -48,6 +48,23 @@ GOOD: dict[str, list[Any]] = {
         seen(4, "follower", 0),
         seen(5, "follower", 7),
     ],
+    "an empty disk in the place of a damaged one": [
+        seen(0, "leader", 7),
+        fault(0.5, 3, name="disk-bit-flip"),
+        seen(4, "follower", 0),
+        seen(5, "follower", 7),
+    ],
+    "a wiped server is behind while another one is": [
+        seen(0, "leader", 7, node="server-2"),
+        seen(3, "follower", 6, node="server-3"),
+        fault(4, 6, name="disk-bit-flip"),
+        seen(6, "follower", 0),
+    ],
+    "a restart that nobody saw, by a fault that failed half way": [
+        seen(0, "follower", 1, commit=90),
+        fault(0.1, 0.4, name="restart-rolling", nodes=[]),
+        seen(0.5, "follower", 1, commit=50),
+    ],
     "a term that was not stored yet when all lost power": [
         seen(0, "follower", 6),
         seen(0.5, "candidate", 7),
@@ -113,6 +130,11 @@ BAD: dict[str, list[Any]] = {
 def test_good_histories_pass(name: str) -> None:
     verdict = check(history(*GOOD[name]))
     assert verdict.passed, verdict.anomalies
+
+
+def test_how_many_servers_others_have_is_not_known() -> None:
+    assert not check(history(*BAD["votes forgotten"])).valid
+    assert check(history(*BAD["votes forgotten"], at=["127.0.0.1:8500"])).passed
 
 
 @pytest.mark.parametrize("name", BAD)
