@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from jepsen.cluster import die_with_parent, undisturbed
 from jepsen.report.summary import RunSummary
 
 RUN_OVERHEAD_S = 150.0
@@ -23,6 +24,8 @@ RUN_OVERHEAD_S = 150.0
 KILL_AFTER_S = 20.0
 RUN_EXTRA_S = 14.0
 """What a run takes beside its seconds, usually: start, final reads, judging."""
+JUDGED = frozenset({0, 1, 3})
+"""Exit codes of a run that was judged: passed, broken, undecided."""
 FIVE_NODES = frozenset({"partition", "kill"})
 """Packages whose faults only show all their forms with five servers."""
 
@@ -73,7 +76,6 @@ def weight_of(faults: Sequence[str]) -> int:
 
 def run_plan(plan: Plan, folder: Path, *, say: Callable[[str], None]) -> Ended:
     """Run one plan in a process of its own; it ends in bounded time."""
-    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "jepsen", "run", *plan.arguments]
     command += ["--seconds", f"{plan.seconds:.0f}", "--folder", str(folder)]
     began_s = time.monotonic()
@@ -84,13 +86,16 @@ def run_plan(plan: Plan, folder: Path, *, say: Callable[[str], None]) -> Ended:
         except subprocess.TimeoutExpired:
             say(f"{plan.name} did not end in its time")
             exit_code = -1
-    return Ended(plan=plan, exit_code=exit_code, took_s=time.monotonic() - began_s, summary=_summary_in(folder))
+    # Other codes mean that the run came to no verdict: a summary in its folder would be that of an older run.
+    summary = _summary_in(folder) if exit_code in JUDGED else None
+    return Ended(plan=plan, exit_code=exit_code, took_s=time.monotonic() - began_s, summary=summary)
 
 
 @contextlib.contextmanager
 def _child(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A run; ended by SIGTERM, and by SIGKILL if that is not enough, whatever ends this block."""
-    child = subprocess.Popen(command)  # noqa: S603  our own program
+    with undisturbed():
+        child = subprocess.Popen(command, preexec_fn=die_with_parent)  # noqa: S603  our own program
     try:
         yield child
     finally:

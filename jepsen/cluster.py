@@ -11,7 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,8 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_LINES = 60
 PR_SET_PDEATHSIG = 1
+ENDING = frozenset({signal.SIGINT, signal.SIGTERM})
+"""Signals that end this process in good order."""
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -36,9 +39,29 @@ class ProcessFailed(AssertionError):
     """A process did not do what was asked in its time; the text ends with the tail of its log."""
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a child between fork and exec: the kernel shall kill it when this process ends, however it ends.
+
+    Belongs to `undisturbed`, whose held signals it lets through again.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the block is over: for starting a process.
+
+    What a signal raises while Python forks comes up in a hook of the standard library, where it is ignored.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ReservedPort:
@@ -129,20 +152,23 @@ class Node:
         self._told_to_end = False
         self.folder.mkdir(parents=True, exist_ok=True)
         wrapping = launch.environment(self) if self.subject else {}
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, undisturbed():
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 self.network.wrap(self.name, self.command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **wrapping, **self.environment, **(environment or {})},
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     @property
     def failed(self) -> bool:
-        """Whether it ended by itself with an error, without being told to end."""
-        return (self.exit_code or 0) > 0 and not self._told_to_end
+        """Whether it ended by itself with an error or a signal of its own, without being told to end.
+
+        SIGKILL is what faults end processes with, from outside and at failpoints.
+        """
+        return self.exit_code not in (None, 0, -signal.SIGKILL) and not self._told_to_end
 
     def send_signal(self, number: signal.Signals) -> None:
         self._told_to_end |= number in (signal.SIGTERM, signal.SIGINT)

@@ -1,0 +1,68 @@
+"""How processes are started, and how their ends are told apart."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jepsen.cluster import Node, undisturbed
+
+
+def test_signals_wait_until_a_process_has_started() -> None:
+    reached = []
+
+    def interrupted() -> None:
+        with undisturbed():
+            signal.raise_signal(signal.SIGINT)
+            reached.append("the end of the block")
+        reached.append("what follows")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert reached == ["the end of the block"]
+
+
+class _Ending(Node):
+    """A process that ends by itself."""
+
+    code = ""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", self.code]
+
+
+@pytest.mark.parametrize(
+    ("code", "failed"),
+    [
+        ("pass", False),
+        ("raise SystemExit(1)", True),
+        ("import os; os.abort()", True),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", False),
+        ("import signal; signal.raise_signal(signal.SIGTERM)", True),
+    ],
+)
+def test_who_ends_by_itself_has_failed_but_for_the_signal_of_faults(code: str, failed: bool, tmp_path: Path) -> None:
+    node = _Ending(program="mesh-server", name="n", folder=tmp_path)
+    node.code = code
+    node.start()
+    os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
+    assert node.failed is failed
+    node.close()
+
+
+def test_processes_end_with_whoever_started_them(tmp_path: Path) -> None:
+    code = """
+import os, signal, subprocess
+from jepsen.cluster import die_with_parent, undisturbed
+with undisturbed():
+    child = subprocess.Popen(["sleep", "60"], preexec_fn=die_with_parent)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.read())  # its end is that of all who hold the pipe
+    assert not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
