@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,19 +19,22 @@ from jepsen.history import History, HistoryDamaged, load
 from jepsen.machine import Machine
 from jepsen.nemesis.package import Fault
 from jepsen.nemesis.registry import FAULTS, packages
-from jepsen.network.choosing import choose_mode, enter, missing_for
+from jepsen.network.choosing import BEST, choose_mode, enter, missing_for
+from jepsen.network.kernel import NotPossible
 from jepsen.report import matrix_page, page
 from jepsen.report.progress import Progress
 from jepsen.report.summary import summarise
 from jepsen.report.table import print_catalogue, print_verdicts
-from jepsen.run import RunOptions, run
+from jepsen.run import FolderTaken, RunOptions, claim, run
 from jepsen.subject import convict
 from jepsen.subject.mutants import MUTANTS
 from jepsen.workloads.registry import WORKLOADS
 from jepsen.workloads.workload import Workload
 
 EXIT_PASSED, EXIT_BROKEN, EXIT_USAGE, EXIT_UNDECIDED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+WORST_FIRST = (EXIT_BROKEN, EXIT_USAGE, EXIT_UNDECIDED, EXIT_PASSED)
 RUNS_FOLDER = Path("jepsen-runs")
+HISTORY_NAME = "history.jsonl"
 
 
 class UsageError(Exception):
@@ -43,7 +47,7 @@ def chosen_workloads(text: str) -> tuple[type[Workload], ...]:
     unknown = [name for name in names if name not in WORKLOADS]
     if unknown or not names:
         raise UsageError(f"no such workload: {', '.join(unknown) or text!r}; there are {', '.join(WORKLOADS)}")
-    return tuple(WORKLOADS[name] for name in names)
+    return tuple(WORKLOADS[name] for name in dict.fromkeys(names))
 
 
 def chosen_faults(text: str) -> tuple[type[Fault], ...]:
@@ -62,19 +66,34 @@ def available(faults: Sequence[type[Fault]], machine: Machine, mode: str, server
     return {fault.name: why for fault in faults if (why := missing_for(fault, machine, mode, servers_count))}
 
 
+def chosen_addresses(text: str) -> tuple[str, ...]:
+    """HTTP addresses, comma separated. Raises UsageError."""
+    addresses = tuple(filter(None, text.split(",")))
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or "/" in address or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UsageError(f"--at needs addresses like 127.0.0.1:8500, comma separated, not {address!r}")
+    return addresses
+
+
 def command_run(given: argparse.Namespace) -> int:
     """Make one run."""
     machine = machines.detect()
     workloads, faults = chosen_workloads(given.workload), chosen_faults(given.fault)
-    addresses = tuple(filter(None, given.at.split(",")))
+    addresses = chosen_addresses(given.at)
     if addresses and (faults or given.mutant):
         raise UsageError("--at names a cluster that runs already: its processes cannot be broken from here")
+    if addresses and given.network != "auto":
+        raise UsageError("--at names a cluster that runs already: its network is what it is")
     if given.mutant and given.mutant not in MUTANTS:
         raise UsageError(f"no such mutant: {given.mutant}; there are {', '.join(MUTANTS)}")
     mode = given.network
     if mode == "auto":
         mode = choose_mode(faults, machine)
     absent = available(faults, machine, mode, given.nodes)
+    elsewhere = absent.keys() - available(faults, machine, BEST, given.nodes).keys()
+    if given.network != "auto" and elsewhere:
+        raise UsageError(f"{', '.join(name for name in absent if name in elsewhere)}: not with --network {mode}")
     for name, why in absent.items():
         print(f"{name} is left out: {why}", file=sys.stderr)
     if faults and len(absent) == len(faults):
@@ -92,6 +111,7 @@ def command_run(given: argparse.Namespace) -> int:
         rate=given.rate,
         mutant=given.mutant,
         addresses=addresses,
+        left_out=absent,
     )
     enter(mode)
     progress = Progress()
@@ -103,26 +123,40 @@ def command_run(given: argparse.Namespace) -> int:
     return conclude(history, options.folder)
 
 
-def conclude(history: History, folder: Path) -> int:
-    """Judge a history, write what is found beside it, print it; returns the exit code."""
+def conclude(history: History, folder: Path, *, prefix: str = "") -> int:
+    """Judge a history, write what is found beside it, print it; returns the exit code.
+
+    What cannot be written does not change the verdict. `prefix` begins the names of the files.
+    """
     verdicts = judge(history)
-    page.write(history, verdicts, folder / "report.html")
+    report: Path | None = folder / f"{prefix}report.html"
     summary = summarise(history, verdicts, folder=str(folder))
-    (folder / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
-    print_verdicts(history, verdicts, folder / "report.html")
+    try:
+        page.write(history, verdicts, folder / f"{prefix}report.html")
+        (folder / f"{prefix}summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary)))
+    except OSError as error:
+        report = None
+        print(f"jepsen: the verdict could not be written down: {error}", file=sys.stderr)
+    print_verdicts(history, verdicts, report)
     if not all(verdict.valid for verdict in verdicts):
         return EXIT_BROKEN
     return EXIT_PASSED if all(verdict.decided for verdict in verdicts) else EXIT_UNDECIDED
 
 
 def command_check(given: argparse.Namespace) -> int:
-    """Judge saved histories again."""
-    worst = EXIT_PASSED
+    """Judge saved histories again. One that is damaged does not keep the others from being judged."""
+    codes = [EXIT_PASSED]
     for path in given.histories:
-        file = path / "history.jsonl" if path.is_dir() else path
+        file = path / HISTORY_NAME if path.is_dir() else path
         print(f"== {file}", file=sys.stderr)
-        worst = max(worst, conclude(load(file), file.parent))
-    return worst
+        try:
+            history = load(file)
+        except (HistoryDamaged, OSError) as error:
+            print(f"jepsen: {error}", file=sys.stderr)
+            codes.append(EXIT_USAGE)
+        else:
+            codes.append(conclude(history, file.parent, prefix="" if file.name == HISTORY_NAME else f"{file.stem}-"))
+    return min(codes, key=WORST_FIRST.index)
 
 
 def command_list(given: argparse.Namespace) -> int:
@@ -149,7 +183,9 @@ def command_matrix(given: argparse.Namespace) -> int:
         minutes=given.minutes,
         seed=given.seed,
     )
-    folder = (given.folder or RUNS_FOLDER / f"matrix-{given.seed}").absolute()
+    if not plans:
+        raise UsageError("none of the faults can be had here")
+    folder = _campaign_folder(given, f"matrix-{given.seed}")
     ended = [run_plan(plan, folder / plan.name, say=_say) for plan in plans]
     return _conclude_campaign(ended, folder, title=f"Matrix, seed {given.seed}")
 
@@ -160,7 +196,9 @@ def command_soak(given: argparse.Namespace) -> int:
     chosen = chosen_faults(given.fault)
     names = sorted({fault.name for fault in chosen} - set(available(chosen, machine, "best", 3)))
     workloads = [workload.name for workload in chosen_workloads(given.workload)]
-    folder = (given.folder or RUNS_FOLDER / f"soak-{given.seed}").absolute()
+    if given.minutes * 60.0 < given.seconds:
+        raise UsageError(f"{given.minutes:g} minutes have no room for a run of {given.seconds:g} s (--seconds)")
+    folder = _campaign_folder(given, f"soak-{given.seed}")
     until_s = time.monotonic() + given.minutes * 60.0
     ended: list[Ended] = []
     for plan in soak_plans(names, workloads, seconds=given.seconds, seed=given.seed):
@@ -170,6 +208,13 @@ def command_soak(given: argparse.Namespace) -> int:
         if not ended[-1].passed and not given.keep_going:
             break
     return _conclude_campaign(ended, folder, title=f"Soak, seed {given.seed}")
+
+
+def _campaign_folder(given: argparse.Namespace, name: str) -> Path:
+    """A folder of the campaign's own. Raises FolderTaken, OSError."""
+    folder: Path = (given.folder or RUNS_FOLDER / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}").absolute()
+    claim(folder)
+    return folder
 
 
 def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str) -> int:
@@ -187,7 +232,10 @@ def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str) -> i
 
 def command_mutants(given: argparse.Namespace) -> int:
     """Run deliberately broken builds until each is convicted."""
-    return convict.main(given.names, folder=(given.folder or RUNS_FOLDER / "mutants").absolute(), say=_say)
+    unknown = [name for name in given.names if name not in MUTANTS]
+    if unknown:
+        raise UsageError(f"no such mutant: {', '.join(unknown)}; there are {', '.join(MUTANTS)}")
+    return convict.main(given.names, folder=_campaign_folder(given, "mutants"), say=_say)
 
 
 def _say(text: str) -> None:
@@ -256,6 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit codes: 0 all promises held, 1 one was broken, 2 usage or the cluster did not start, 3 undecided, 130."""
     given = parser().parse_args(arguments)
     code = EXIT_USAGE
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # heals and takes down, as Ctrl-C does
     try:
         action: Callable[[argparse.Namespace], int] = given.action
@@ -263,10 +312,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* KeyboardInterrupt:
         print("interrupted; everything that was started is taken down", file=sys.stderr)
         code = EXIT_INTERRUPTED
-    except* (UsageError, ProcessFailed, HistoryDamaged, OSError) as errors:
+    except* (UsageError, ProcessFailed, HistoryDamaged, FolderTaken, NotPossible, OSError) as errors:
         # A group where it comes out of a run's tasks.
         for error in leaves(errors):
             print(f"jepsen: {error}", file=sys.stderr)
+        code = EXIT_USAGE
+    except* Exception as errors:  # border: Python's own exit code would say that a promise was broken
+        traceback.print_exception(errors)
+        print("jepsen: the harness itself failed; that says nothing about the cluster", file=sys.stderr)
         code = EXIT_USAGE
     return code
 

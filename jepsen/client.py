@@ -22,6 +22,11 @@ NOT_CLAIMED = "(no outcome was claimed)"
 """Ends the error of a write whose answer did not say whether it happened. Our servers always say it."""
 
 
+UNINTELLIGIBLE = "the answer cannot be understood"
+STRANGE = (ValueError, LookupError, TypeError, AttributeError)
+"""What comes of an answer that is none of this API."""
+
+
 class CallFailed(Exception):
     """The operation certainly did not happen."""
 
@@ -175,6 +180,9 @@ class Client:
             outcome, error = Outcome.FAILED, str(failure)
         except CallUnclear as failure:
             outcome, error = Outcome.UNKNOWN, str(failure)
+        except STRANGE as failure:
+            # Whatever it was to say, it may have happened.
+            outcome, error = Outcome.UNKNOWN, f"{UNINTELLIGIBLE}: {failure!r}"[:ERROR_TEXT_MAX]
         finally:
             operation = Operation(
                 workload=self._workload,

@@ -160,7 +160,7 @@ class HistoryWriter:
         self._file.write(self._encoder.encode(line).decode("utf-8") + "\n")
 
 
-def parse(lines: Iterable[str]) -> History:
+def parse(lines: Iterable[str | bytes]) -> History:
     """Return the history in these lines; raises HistoryDamaged."""
     decoder = msgspec.json.Decoder(Line)
     history: History | None = None
@@ -173,6 +173,8 @@ def parse(lines: Iterable[str]) -> History:
             if not isinstance(line, Begin) or line.format != FORMAT:
                 raise HistoryDamaged(f"line {number} does not begin a history of format {FORMAT}")
             history = History(begin=line)
+        elif isinstance(line, Begin):
+            raise HistoryDamaged(f"line {number} begins another history")
         else:
             history.add(line)
     if history is None:
@@ -181,6 +183,9 @@ def parse(lines: Iterable[str]) -> History:
 
 
 def load(path: Path) -> History:
-    """Read the history of a run; raises HistoryDamaged, OSError."""
-    with path.open(encoding="utf-8") as file:
-        return parse(file)
+    """Read the history of a run; raises HistoryDamaged, OSError.
+
+    A last line without an end is left out: whoever wrote it was killed.
+    """
+    with path.open("rb") as file:
+        return parse(line for line in file if line.endswith(b"\n"))

@@ -78,6 +78,9 @@ class HTTPConnection:
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError, EOFError) as error:
             self.close()
             raise NotAnswered(f"{method} {path}: {error!r}") from error
+        except (ValueError, IndexError) as error:
+            self.close()
+            raise NotAnswered(f"{method} {path}: no answer in HTTP: {error!r}") from error
         except BaseException:
             self.close()
             raise

@@ -5,6 +5,7 @@ from typing import Any
 
 import trio
 
+from jepsen.client import STRANGE
 from jepsen.history import Observation
 from jepsen.http_client import HTTPConnection, NotAnswered, NotSent
 
@@ -23,6 +24,8 @@ async def observe(name: str, address: str, *, record: Callable[[Observation], No
                 facts = facts_of(reply.json()) if reply.status == 200 else {"state": f"answers {reply.status}"}
             except (NotSent, NotAnswered):
                 facts = {"state": "down"}
+            except STRANGE:
+                facts = {"state": "answers nonsense"}
             record(Observation(node=name, at_ns=at_ns, facts=facts))
             await trio.sleep(INTERVAL_S)
 

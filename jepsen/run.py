@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from base.version import VERSION
-from jepsen.client import CallFailed, Client
+from jepsen.client import STRANGE, CallFailed, CallUnclear, Client
 from jepsen.cluster import Cluster, Node, ProcessFailed
 from jepsen.digests import digests
 from jepsen.generator import Step, schedule
@@ -34,6 +34,18 @@ DRAIN_S = 12.0
 SETTLE_TIMEOUT_S = 30.0
 """Replicas must meet at one index within it."""
 POLL_S = 0.2
+NEWLINE = "\n"
+
+
+class FolderTaken(Exception):
+    """Something is in the folder already: an old run's data would become the new one's, and its history be lost."""
+
+
+def claim(folder: Path) -> None:
+    """Make the folder, unless there is one with something in it: raises FolderTaken, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FolderTaken(f"{folder} is not empty; name another one, or remove it")
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +63,17 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     mutant: str = ""
     addresses: tuple[str, ...] = ()
     """HTTP addresses of a cluster that runs already; nothing is started, and nothing can be broken."""
+    left_out: dict[str, str] = {}
+    """Fault -> why it was asked for, but cannot be had here."""
 
     def command(self) -> str:
         """The command that repeats the run."""
         words = ["python", "-m", "jepsen", "run", "--seed", str(self.seed)]
         words += ["--workload", ",".join(each.name for each in self.workloads)]
         words += ["--fault", ",".join(each.name for each in self.faults)] if self.faults else []
-        words += ["--nodes", str(self.servers_count), "--agents", str(self.agents_count)]
-        words += ["--seconds", f"{self.duration_s:g}", "--network", self.network]
+        words += ["--nodes", str(self.servers_count), "--agents", str(self.agents_count)] if not self.addresses else []
+        words += ["--seconds", f"{self.duration_s:g}"]
+        words += ["--network", self.network] if not self.addresses else []
         words += ["--rate", f"{self.rate:g}"] if self.rate != 1.0 else []
         words += ["--break", self.mutant] if self.mutant else []
         words += ["--at", ",".join(self.addresses)] if self.addresses else []
@@ -103,8 +118,12 @@ class Run:
         """Everything from the first operation to the last."""
         for workload in self._workloads:
             client = self._client(workload.name, self._targets(cluster)[0])
-            await workload.prepare(client)
-            client.close()
+            try:
+                await workload.prepare(client)
+            except (CallFailed, CallUnclear, *STRANGE) as error:
+                raise ProcessFailed(f"{client.node} does not let {workload.name} begin: {error}") from error
+            finally:
+                client.close()
         steps = schedule(self._rng, self._options.faults, duration_s=self._options.duration_s)
         async with trio.open_nursery() as watching:
             watching.start_soon(self._show)
@@ -199,6 +218,10 @@ class Run:
             evidence = await fault.evidence(cluster)
         except NotInjected as reason:
             what = f"{what or fault.description}: not counted, {reason}"
+        except ProcessFailed as error:
+            # A process that does not end or start as it must is a finding: the rest of the run shows what comes of it.
+            self._trouble.append(f"{fault.name} stopped half way: {error}")
+            what = f"{what or fault.description}: not counted, {str(error).partition(NEWLINE)[0]}"
         finally:
             await self._heal(cluster, fault, rng)
             self._fault = ""
@@ -266,9 +289,11 @@ async def _settled_digests(cluster: Cluster) -> dict[str, list[object]]:
 async def run(options: RunOptions, machine: Machine, progress: Progress) -> History:
     """Make one run and return its history, which is also in `options.folder / "history.jsonl"`.
 
-    Raises ProcessFailed if the cluster does not start.
+    Raises ProcessFailed if the cluster does not start, FolderTaken, OSError.
     """
-    options.folder.mkdir(parents=True, exist_ok=True)
+    for address in options.addresses:
+        await _answers(address)
+    claim(options.folder)
     begin = Begin(
         seed=options.seed,
         command=options.command(),
@@ -277,14 +302,18 @@ async def run(options: RunOptions, machine: Machine, progress: Progress) -> Hist
         options={
             "workloads": [each.name for each in options.workloads],
             "faults": [each.name for each in options.faults],
-            "servers": options.servers_count,
-            "agents": options.agents_count,
+            **({} if options.addresses else {"servers": options.servers_count, "agents": options.agents_count}),
             "seconds": options.duration_s,
             "rate": options.rate,
             "break": options.mutant,
             "at": list(options.addresses),
+            "left out": options.left_out,
         },
-        machine={"network": options.network, "missing": machine.missing, **machine.facts},
+        machine={
+            "network": "not ours" if options.addresses else options.network,
+            "missing": machine.missing,
+            **machine.facts,
+        },
     )
     with (options.folder / "history.jsonl").open("w", encoding="utf-8") as file:
         writer = HistoryWriter(file, begin)
@@ -296,8 +325,6 @@ async def run(options: RunOptions, machine: Machine, progress: Progress) -> Hist
 @asynccontextmanager
 async def _cluster(options: RunOptions) -> AsyncIterator[Cluster | None]:
     if options.addresses:
-        for address in options.addresses:
-            await _answers(address)
         yield None
         return
     environment = {"MESH_BREAK": options.mutant} if options.mutant else {}
@@ -321,8 +348,12 @@ async def _answers(address: str) -> None:
         address=address, node=address, workload="", process=0, record=lambda _: None, now_ns=time.monotonic_ns
     )
     try:
-        await client.http.request("GET", "/v1/status/leader", is_write=False)
+        reply = await client.http.request("GET", "/v1/status/leader", is_write=False, passing=())
+        if not isinstance(reply.json(), str):
+            raise TypeError("a leader is named by a text")
     except CallFailed as error:
-        raise ProcessFailed(f"{address} does not answer: {error}") from error
+        raise ProcessFailed(f"{address} does not answer: {str(error).partition(NEWLINE)[0]}") from error
+    except STRANGE as error:
+        raise ProcessFailed(f"{address} is no HTTP address of a cluster: it does not say who leads") from error
     finally:
         client.close()

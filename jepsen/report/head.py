@@ -173,8 +173,9 @@ def _share(each: WorkloadCount) -> Markup:
 
 
 def _faults(summary: RunSummary) -> Markup:
+    notes = _untried(summary)
     if not summary.faults:
-        return element("div", element("h3", "Faults"), element("p", "None was injected.", class_="nothing"))
+        return element("div", element("h3", "Faults"), element("p", "None was injected.", class_="nothing"), notes)
     all_counted = not any(each.not_counted for each in summary.faults)
     rows = [
         element(
@@ -187,7 +188,14 @@ def _faults(summary: RunSummary) -> Markup:
         for each in summary.faults
     ]
     names = ("Fault", "Effect seen#") if all_counted else ("Fault", "Effect seen#", "Not counted#", "Why not")
-    return element("div", element("h3", "Faults"), table(names, rows))
+    return element("div", element("h3", "Faults"), table(names, rows), notes)
+
+
+def _untried(summary: RunSummary) -> list[Markup]:
+    """What was asked for and did not happen."""
+    notes = [f"Left out: {name}. {why}" for name, why in summary.left_out.items()]
+    notes += [f"No time was left for {', '.join(summary.no_turn)}."] if summary.no_turn else []
+    return [element("p", note, class_="note") for note in notes]
 
 
 def _missing(summary: RunSummary) -> Markup:

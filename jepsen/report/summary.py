@@ -77,6 +77,10 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Terms whose leader was seen."""
     trouble: list[str]
     """What the run itself complained of."""
+    left_out: dict[str, str] = {}
+    """Faults that were asked for and could not be had -> why."""
+    no_turn: list[str] = []
+    """Faults that were to be injected, and whose turn never came before the time was over."""
     folder: str = ""
     """Where its history and page are."""
 
@@ -108,6 +112,10 @@ def summarise(history: History, verdicts: list[Verdict], folder: str = "") -> Ru
     missing = machine.pop("missing", {})
     network = str(machine.pop("network", ""))
     trouble = history.end.facts.get("trouble", []) if history.end else []
+    options = dict(history.begin.options)
+    left_out = options.pop("left out", {})
+    tried = {fault.name for fault in history.faults}
+    planned = options.get("faults", [])
     return RunSummary(
         seed=history.begin.seed,
         command=history.begin.command,
@@ -118,7 +126,7 @@ def summarise(history: History, verdicts: list[Verdict], folder: str = "") -> Ru
         network=network,
         missing={str(name): str(why) for name, why in missing.items()} if isinstance(missing, dict) else {},
         machine={name: _fact(value) for name, value in machine.items()},
-        options={name: _fact(value) for name, value in history.begin.options.items()},
+        options={name: _fact(value) for name, value in options.items()},
         workloads=_workloads(history.operations),
         faults=_faults(history.faults),
         verdicts=[
@@ -143,6 +151,8 @@ def summarise(history: History, verdicts: list[Verdict], folder: str = "") -> Ru
             }
         ),
         trouble=[str(each) for each in trouble] if isinstance(trouble, list) else [str(trouble)],
+        left_out={str(name): str(why) for name, why in left_out.items()} if isinstance(left_out, dict) else {},
+        no_turn=[str(name) for name in planned if name not in tried] if isinstance(planned, list) else [],
         folder=folder,
     )
 

@@ -48,6 +48,10 @@ def print_verdicts(
         if fault.not_counted:
             reasons = "; ".join(fault.reasons)
             console.print(Text(printable(f"not counted: {fault.name} × {fault.not_counted}: {reasons}"), "yellow"))
+    for name, why in summary.left_out.items():
+        console.print(Text(printable(f"left out: {name}: {why}"), "yellow"))
+    if summary.no_turn:
+        console.print(Text(printable(f"no time for: {', '.join(summary.no_turn)}"), "yellow"))
     for trouble in summary.trouble:
         console.print(Text(printable(f"trouble: {trouble}"), "red"))
     _print_end(console, summary, page)

@@ -67,10 +67,17 @@ def test_a_slice_of_faults_breaks_no_promise(
     assert processes_of(tmp_path) == []
 
 
+def in_background() -> None:
+    """As a shell without job control starts what is followed by `&`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 async def test_an_interrupted_run_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     words = ["run", "--workload", "set", "--fault", "partition-leader", "--seconds", "60", "--folder", str(tmp_path)]
-    with subprocess.Popen([*PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as harness:  # noqa: ASYNC220
+    with subprocess.Popen(  # noqa: ASYNC220
+        [*PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=in_background
+    ) as harness:
         with trio.fail_after(PATIENCE_S):
             while not (tmp_path / "history.jsonl").exists() or len(processes_of(tmp_path)) < 5:
                 await trio.sleep(0.05)
@@ -87,8 +94,15 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
         ["--at", "127.0.0.1:1", "--fault", "kill-one"],
         ["--at", "127.0.0.1:1"],
         ["--break", "nothing"],
+        ["--network", "plain", "--fault", "kill-one,partition-one"],
+        ["--at", "127.0.0.1:1", "--network", "links"],
+        ["--at", "127.0.0.1"],
     ):
         ended = run(*arguments, folder=tmp_path)
         assert ended.returncode == 2
         assert ended.stderr.startswith("jepsen: ")
         assert "Traceback" not in ended.stderr
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "history.jsonl").touch()
+    ended = run(folder=tmp_path)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr

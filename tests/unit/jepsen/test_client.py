@@ -144,3 +144,16 @@ async def test_an_error_that_claims_no_outcome_is_told_from_one_that_does(header
     operation = await outcome_of(answer(500, b"leadership lost", headers), put)
     assert operation.outcome is Outcome.UNKNOWN
     assert (NOT_CLAIMED in operation.error) is is_said
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"3", b'"a"', b"[{}]", b'[{"Key":1}]', b"[[]]"])
+async def test_an_answer_that_is_none_of_the_api_leaves_everything_open(body: bytes) -> None:
+    for action in (get, transact):
+        operation = await outcome_of(answer(200, body), action)
+        assert operation.outcome is Outcome.UNKNOWN
+        assert "cannot be understood" in operation.error
+
+
+async def test_what_is_no_http_at_all_leaves_a_write_open() -> None:
+    operation = await outcome_of(b"SSH-2.0-x\r\n\r\n", put)
+    assert (operation.outcome, "no answer in HTTP" in operation.error) == (Outcome.UNKNOWN, True)

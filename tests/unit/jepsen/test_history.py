@@ -1,6 +1,7 @@
 """A history on disk is the history in memory, and a damaged one is refused."""
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from jepsen.history import (
     Observation,
     Operation,
     Outcome,
+    load,
     parse,
 )
 
@@ -83,3 +85,25 @@ def test_a_torn_last_line_is_named() -> None:
     torn[-1] = torn[-1][:-10]
     with pytest.raises(HistoryDamaged, match="line 2"):
         parse(torn)
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out_of_a_file(tmp_path: Path) -> None:
+    text = io.StringIO()
+    HistoryWriter(text, begin()).add(operation())
+    path = tmp_path / "history.jsonl"
+    path.write_text(text.getvalue() + text.getvalue().splitlines()[-1][:-10])
+    assert load(path) == parse(text.getvalue().splitlines())
+
+
+def test_two_runs_are_not_one_history() -> None:
+    text = io.StringIO()
+    HistoryWriter(text, begin())
+    with pytest.raises(HistoryDamaged, match="line 2 begins another"):
+        parse([*text.getvalue().splitlines(), *text.getvalue().splitlines()])
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xa0\xff\n", b"\x00" * 4096 + b"\n", b"{}\n", b"[" * 100_000])
+def test_no_file_is_too_odd_to_be_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_bytes(content)
+    with pytest.raises(HistoryDamaged):
+        load(tmp_path / "history.jsonl")
