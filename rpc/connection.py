@@ -345,6 +345,12 @@ class Connection:
         self.mux.ping()
         self.mark_dirty()
 
+    def hurry(self, deadline_s: float) -> None:
+        """Calls of ours that are under way get no later than `deadline_s` (trio's clock)."""
+        for slot in self.mux.calls.values():
+            slot.deadline_s = min(slot.deadline_s, deadline_s)
+        self.tick_at_s = min(self.tick_at_s, deadline_s)
+
     def close(self, reason: str) -> None:
         """Close at once: calls of ours fail, calls of theirs are cancelled. May be called again."""
         if self._closed_reason is not None:

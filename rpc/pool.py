@@ -118,6 +118,13 @@ class RPCPool:
         if connection is not None:
             connection.doubt()
 
+    def hurry(self, address: str, within_s: float) -> None:
+        """Another has taken the peer's place: calls under way end within `within_s`, and the peer is doubted."""
+        connection = self._connections.get(address)
+        if connection is not None:
+            connection.hurry(trio.current_time() + within_s)
+            connection.doubt()
+
     def statistics(self) -> PoolStatistics:
         """Return counts since the start, and what is held now."""
         return PoolStatistics(

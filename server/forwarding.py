@@ -55,6 +55,10 @@ class Pool(Protocol):
         """Open a stream as an async context manager."""
         ...
 
+    def hurry(self, address: str, within_s: float) -> None:
+        """End the calls under way there within `within_s`, and the connection soon if it gives no sign of life."""
+        ...
+
 
 class Hold:
     """How long one call is still tried again: from its first failure on, `hold_s` seconds."""
@@ -99,8 +103,8 @@ class Forwarding:
         self._write_timeout_s = write_timeout_s
         self.leaving = False
         """Set when this server begins to leave or stop: calls that need a leader are refused at once."""
-        self._under_way: dict[str, set[trio.CancelScope]] = {}
-        """Address -> calls sent there that have not been answered."""
+        self._asked: set[str] = set()
+        """Addresses of leaders that may still have calls under way."""
 
     async def run(
         self,
@@ -147,14 +151,8 @@ class Forwarding:
         timeout_s = call_timeout_s(method, request, hold_s=self._hold_s, write_timeout_s=self._write_timeout_s)
         if body is None:
             body = codec.encode(request)
-        calls = self._under_way.setdefault(leader.address, set())
-        with trio.CancelScope() as call:
-            calls.add(call)
-            try:
-                return await self._pool.call(leader.address, FORWARDED_MARK + method.name, body, timeout_s=timeout_s)
-            finally:
-                calls.discard(call)
-        raise OutcomeUnknown(f"leadership moved on while {leader.name} was asked")
+        self._asked.add(leader.address)
+        return await self._pool.call(leader.address, FORWARDED_MARK + method.name, body, timeout_s=timeout_s)
 
     async def run_watch(self) -> None:
         """Give up calls to a server that leads no more, soon after another does. Runs until cancelled."""
@@ -163,13 +161,9 @@ class Forwarding:
             leader = self._raft.leader()
             if leader is None:
                 continue  # the one that was asked may win again, and nobody else could answer yet
-            give_up_s = trio.current_time() + OLD_LEADER_GRACE_S
-            for address, calls in list(self._under_way.items()):
-                if not calls:
-                    del self._under_way[address]
-                elif address != leader.address:
-                    for call in calls:
-                        call.deadline = min(call.deadline, give_up_s)
+            for address in self._asked - {leader.address}:
+                self._asked.discard(address)
+                self._pool.hurry(address, OLD_LEADER_GRACE_S)
 
     async def _pause(self, hold: Hold, forwarded: bool, error: MeshError) -> None:
         pause_s = None if forwarded or self.leaving else hold.pause_s(trio.current_time())

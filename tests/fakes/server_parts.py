@@ -4,7 +4,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import trio
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401
 from base.disk import RealDisk
-from base.errors import Unreachable
+from base.errors import OutcomeUnknown, Unreachable
 from fsm.machine import Machine
 from fsm.store.store import Store
 from fsm.watch import WatchRegistry
@@ -42,6 +42,12 @@ class FakePool:
         self.handlers: dict[str, Callable[[str, bytes, Caller], Any]] = {}
         self.fail_next: list[Exception] = []
         self.calls: list[tuple[str, str]] = []
+        self._under_way: list[tuple[str, trio.CancelScope]] = []
+
+    def hurry(self, address: str, within_s: float) -> None:
+        for asked, scope in self._under_way:
+            if asked == address:
+                scope.deadline = min(scope.deadline, trio.current_time() + within_s)
 
     async def call(self, address: str, method: str, body: bytes, *, timeout_s: float) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -52,7 +58,15 @@ class FakePool:
         if handler is None:
             raise Unreachable(f"dial tcp {address}: connection refused")
         answer = handler(method, body, REMOTE)
-        return answer if isinstance(answer, bytes) else await answer
+        if isinstance(answer, bytes):
+            return answer
+        with trio.move_on_after(timeout_s) as scope:
+            self._under_way.append((address, scope))
+            try:
+                return cast(bytes, await answer)
+            finally:
+                self._under_way.remove((address, scope))
+        raise OutcomeUnknown(f"rpc: no answer from {address} in time")
 
     def stream(self, address: str, method: str, body: bytes) -> Any:
         raise Unreachable("no streams here")

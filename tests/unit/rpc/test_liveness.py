@@ -15,6 +15,7 @@ from rpc.caller import Caller
 from rpc.connection import DEAD_AFTER_S, DOUBTED_LOOKS, PING_AFTER_S, Connection
 from rpc.frame import PING, PONG, FrameReader, encode_frame
 from rpc.hub import Hub
+from tests.fakes.rpc_pair import running_pair
 
 TIMEOUT_S = 10.0
 
@@ -101,6 +102,30 @@ async def test_a_doubted_peer_is_asked_at_once_and_given_up_soon() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert [type(error) for error in errors] == [OutcomeUnknown]
         connection.doubt()  # one that is closed already: nothing happens
+
+
+async def test_calls_that_are_hurried_end_early_and_those_after_them_do_not() -> None:
+    async with running_pair() as pair, trio.open_nursery() as nursery:
+        ended: list[str] = []
+
+        async def call(name: str) -> None:
+            try:
+                await pair.call("forever", timeout_s=600.0)
+            except OutcomeUnknown:
+                ended.append(name)
+
+        pair.pool.hurry(pair.address, 0.0)  # no connection yet: nothing happens
+        nursery.start_soon(call, "before")
+        await pair.served.until_waiting(1)
+        pair.pool.hurry(pair.address, 0.0)
+        nursery.start_soon(call, "after")
+        with trio.fail_after(TIMEOUT_S):
+            while not ended:
+                await trio.sleep(0.01)
+            assert await pair.call("echo", b"x") == b"x"  # the peer lives, and keeps its connection
+        assert ended == ["before"]
+        assert pair.pool.statistics().dials == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_doubted_peer_that_lives_keeps_its_connection_however_often_it_is_doubted() -> None:
