@@ -126,6 +126,7 @@ def _print_story(work: Work, outcome: Outcome) -> None:
     print("what happened:")
     for at_s, text in outcome.story:
         print(f"{at_s:10.3f} s  {text}")
+    print(f"trace: {outcome.trace}")
 
 
 def _print_schedule(plan: Plan, seed: int, keep: Iterable[int] | None) -> None:

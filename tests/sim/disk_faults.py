@@ -22,6 +22,12 @@ POINTS = tuple(sorted(FAILPOINTS - {"recovery.after_override"}))
 ARMED_S = 5.0
 
 Part = Literal["journal", "snapshots"]
+Struck = Callable[[], None]
+"""Called once, when that which was armed has happened."""
+
+
+def nobody_asks() -> None:
+    """What is called where nobody wants to know."""
 
 
 class DiskFaults:
@@ -33,69 +39,88 @@ class DiskFaults:
         self._checker = checker
         self.power_fails = True
         """Whether what is armed takes the power; if not, only the process ends there, and the kernel goes on."""
-        self._point: tuple[str, int] | None = None
-        """(name, passing, counted from 1) at which the process ends."""
+        self._point: tuple[str, int, Struck] | None = None
+        """(name, passing, counted from 1, whom to tell) at which the process ends."""
+        self._operation_struck: Struck = nobody_asks
+        self._full_struck: Struck = nobody_asks
         self._flips: list[tuple[PurePath, int, int]] = []
         """(file, offset, what is there now) of every damaged byte."""
 
     # --- ends
 
-    def crash_at_point(self, name: str, passing: int = 1, *, power: bool = True) -> None:
+    def crash_at_point(self, name: str, passing: int = 1, *, power: bool = True, struck: Struck = nobody_asks) -> None:
         """The process ends at this failpoint, one of POINTS, when it is passed for the `passing`-th time from now on.
 
         By loss of power; with `power` false by a kill, so that what was written and never synced is still to be seen.
         """
         self.power_fails = power
-        point = self._point = (name, passing)
+        point = self._point = (name, passing, struck)
         self._world.after(ARMED_S, lambda: self._disarm_point(point))
 
-    def crash_at_operation(self, number: int, *, power: bool = True) -> None:
+    def crash_at_operation(self, number: int, *, power: bool = True, struck: Struck = nobody_asks) -> None:
         """The process ends, by power or kill, instead of the `number`-th next operation that changes or syncs a thing.
 
         0 is the very next. On a server that is down it strikes while that starts.
         """
         self.power_fails = power
+        self._operation_struck = struck
         at = self._disk.power_lost_at = self._disk.operations_count + number
         self._world.after(ARMED_S, lambda: self._disarm_operation(at))
 
     def run(self, action: Callable[[], None]) -> None:
         """Run a part of the process, which may pass failpoints. Raises PowerLost where that was asked for."""
-        if self._point is None:
-            action()
-            return
-        install_hook(self._passed)
+        if self._point is not None:
+            install_hook(self._passed)
         try:
             action()
+        except PowerLost:
+            at = self._disk.power_lost_at
+            if at is not None and self._disk.operations_count >= at:
+                self._operation_struck()
+            raise
         finally:
             install_hook(None)
 
     def _passed(self, name: str) -> None:
         if self._point is None or self._point[0] != name:
             return
-        passing = self._point[1] - 1
-        self._point = (name, passing) if passing else None
-        if not passing:
+        _, passing, struck = self._point
+        self._point = (name, passing - 1, struck) if passing > 1 else None
+        if self._point is None:
+            struck()
             self._checker.counts[f"crash at point {name}"] += 1
             raise PowerLost(f"point {name}")
 
     # --- the disk itself
 
-    def fail_sync(self, part: Part) -> None:
-        """The next sync of a file there fails, and what it should have made durable never is by itself."""
+    def fail_sync(self, part: Part, passing: int = 1, *, struck: Struck = nobody_asks) -> None:
+        """The `passing`-th next sync of a file or a folder there fails: it makes a part durable, or nothing."""
+        left = passing
 
         def strike(action: str, path: PurePath) -> None:
-            if action == "sync" and (SNAPSHOTS_FOLDER in path.parents) == (part == "snapshots"):
+            nonlocal left
+            if action in ("sync", "sync folder") and path.is_relative_to(SNAPSHOTS_FOLDER) == (part == "snapshots"):
+                left -= 1
+                if left:
+                    return
                 self._disk.hook = None
                 self._disk.sync_failures_left = 1
-                self._checker.counts[f"sync failed in {part}"] += 1
+                self._checker.counts[f"{action} failed in {part}"] += 1
+                struck()
 
         self._disk.hook = strike
         self._world.after(ARMED_S, lambda: self._disarm_sync(strike))
 
-    def fill(self, room_bytes: int, duration_s: float) -> None:
+    def fill(self, room_bytes: int, duration_s: float, *, struck: Struck = nobody_asks) -> None:
         """Only `room_bytes` more fit for a while; then there is endless space again."""
+        self._full_struck = struck
         quota_bytes = self._disk.quota_bytes = self._disk.used_bytes() + room_bytes
         self._world.after(duration_s, lambda: self._give_back(quota_bytes))
+
+    def was_full(self) -> None:
+        """The process has met the end of the space."""
+        self._full_struck()
+        self._full_struck = nobody_asks
 
     def flip_bit(self, part: Part, rng: random.Random) -> bool:
         """Damage one bit of what was written there; False where there is nothing yet."""
@@ -135,8 +160,8 @@ class DiskFaults:
     def _is_there(self, path: PurePath, offset: int, value: int) -> bool:
         return self._disk.exists(path) and self._disk.read(path)[offset : offset + 1] == bytes([value])
 
-    def _disarm_point(self, point: tuple[str, int]) -> None:
-        if self._point is not None and self._point[0] == point[0]:
+    def _disarm_point(self, point: tuple[str, int, Struck]) -> None:
+        if self._point is not None and self._point[2] is point[2] and self._point[0] == point[0]:
             self._point = None
 
     def _disarm_operation(self, at: int) -> None:

@@ -1,20 +1,23 @@
-"""What each fault of a schedule does. All draws happen at once, from the step's own generator."""
+"""What each fault of a schedule does. Whatever it has to draw comes from the step's own generator."""
 
 import random
 from collections.abc import Callable
 
 from tests.sim.disk_faults import POINTS, Part
 from tests.sim.plan import FAULTS, Step
-from tests.sim.process import SimServer
+from tests.sim.process import POWER_FAILS, SimServer
 from tests.sim.room import Room
 from tests.sim.world import Network
 
 Act = Callable[[Room, random.Random, SimServer], str | None]
-"""Strikes; returns what happened, or None where nothing could."""
+"""Strikes; returns what happened, or None where nothing could. Those in LATER only begin to lie in wait."""
 
 PARTS: tuple[Part, ...] = ("journal", "snapshots")
-FLIP_RETRY_S = 0.3
-FLIP_ATTEMPTS = 10
+RETRY_S = 0.3
+RETRIES = 10
+"""What can't be done yet, for want of a leader or of an intact majority, is tried again for three seconds."""
+SYNCS_LATER_MAX = 4
+"""A snapshot has three, of two files and a folder."""
 PASSED_ALL_THE_TIME = (
     "driver.",
     "journal.before_write",
@@ -24,11 +27,22 @@ PASSED_ALL_THE_TIME = (
 )
 
 
+def _again_and_again(room: Room, attempt: Callable[[], bool]) -> None:
+    """Try now, and for a while, until it comes off or everything heals."""
+
+    def once(retries_left: int) -> None:
+        if not attempt() and retries_left and room.is_breaking:
+            room.world.after(RETRY_S, lambda: once(retries_left - 1))
+
+    once(RETRIES)
+
+
 def act(room: Room, step: Step, position: int) -> None:
     """Let one step happen, count it, and tell it."""
     rng = random.Random(step.seed)
     happened = ACTS[step.fault](room, rng, room.aimed_at(step, rng))
-    room.checker.counts[f"fault {step.fault}" if happened else f"missed {step.fault}"] += 1
+    if step.fault not in LATER:
+        room.checker.counts[f"fault {step.fault}" if happened else f"missed {step.fault}"] += 1
     room.tell(f"[{position}] {step.fault}: {happened or 'there is nothing to hit'}")
 
 
@@ -64,45 +78,49 @@ def _slow_disk(room: Room, rng: random.Random, server: SimServer) -> str | None:
 
 def _full_disk(room: Room, rng: random.Random, server: SimServer) -> str | None:
     room_bytes, duration_s = rng.choice((0, 100, 2_000, 20_000)), rng.uniform(0.5, 4.0)
-    server.faults.fill(room_bytes, duration_s)
+    server.faults.fill(room_bytes, duration_s, struck=room.strikes_later("full disk"))
     return f"{server.server_id} has {room_bytes} bytes left for {duration_s:.2f} s"
 
 
 def _failing_sync(room: Room, rng: random.Random, server: SimServer) -> str | None:
     part: Part = rng.choice(PARTS)
-    server.faults.fail_sync(part)
-    return f"the next sync in the {part} of {server.server_id} will fail"
+    passing = rng.randint(1, SYNCS_LATER_MAX)
+    server.faults.fail_sync(part, passing, struck=room.strikes_later("failing sync"))
+    return f"the next sync in the {part} of {server.server_id} will fail ({passing})"
 
 
 def _bit_flip(room: Room, rng: random.Random, server: SimServer) -> str | None:
     """As soon as the group can do without this server. In a journal only the next start notices: often one soon."""
     part: Part = rng.choice(PARTS)
     restarts, delay_s = rng.random() < 0.7, rng.uniform(0.0, 2.0)
+    struck = room.strikes_later("bit flip")
 
-    def strike(attempts_left: int) -> None:
-        if server.flip_bit(part, rng):
-            room.tell(f"a bit in the {part} of {server.server_id} is damaged")
-            if restarts:
-                room.world.after(delay_s, lambda: _blink(room, server))
-        elif attempts_left and room.is_breaking:
-            room.world.after(FLIP_RETRY_S, lambda: strike(attempts_left - 1))
+    def strike() -> bool:
+        if not server.flip_bit(part, rng):
+            return False
+        struck()
+        room.tell(f"a bit in the {part} of {server.server_id} is damaged")
+        if restarts:
+            room.world.after(delay_s, lambda: _blink(room, server))
+        return True
 
-    strike(FLIP_ATTEMPTS)
+    _again_and_again(room, strike)
     return f"a bit in the {part} of {server.server_id} is to be damaged"
 
 
 def _power_at_point(room: Room, rng: random.Random, server: SimServer) -> str | None:
     name = rng.choice(POINTS)
     passing = rng.randint(1, 20 if name.startswith(PASSED_ALL_THE_TIME) else 3)
-    server.faults.crash_at_point(name, passing)
-    return f"{server.server_id} will lose power when it passes {name} ({passing})"
+    power = rng.random() < POWER_FAILS
+    server.faults.crash_at_point(name, passing, power=power, struck=room.strikes_later("power at point"))
+    return f"{server.server_id} will {'lose power' if power else 'be killed'} when it passes {name} ({passing})"
 
 
 def _power_at_operation(room: Room, rng: random.Random, server: SimServer) -> str | None:
     """At a server that runs: somewhere in what it does next. At one that is down: while it starts."""
-    number = rng.randrange(40)
-    server.faults.crash_at_operation(number)
-    return f"{server.server_id} will lose power after {number} operations of its disk"
+    number, power = rng.randrange(40), rng.random() < POWER_FAILS
+    server.faults.crash_at_operation(number, power=power, struck=room.strikes_later("power at operation"))
+    return f"{server.server_id} will {'lose power' if power else 'be killed'} after {number} operations of its disk"
 
 
 # --- links
@@ -217,33 +235,55 @@ def _deafen(room: Room, server: SimServer, duration_s: float) -> None:
 
 
 def _transfer(room: Room, rng: random.Random, server: SimServer) -> str | None:
-    leading = room.leaders()
-    for leader in leading:
-        deaf, delay_s, deaf_s = rng.random() < 0.5, rng.uniform(0.0, 0.06), rng.uniform(0.3, 2.0)
-        leader.transfer()
-        if deaf:
-            room.world.after(delay_s, lambda leader=leader, deaf_s=deaf_s: _deafen(room, leader, deaf_s))  # type: ignore[misc]
-    return ", ".join(f"{leader.server_id} hands over" for leader in leading) or None
+    """As soon as somebody leads."""
+    deaf, delay_s, deaf_s = rng.random() < 0.5, rng.uniform(0.0, 0.06), rng.uniform(0.3, 2.0)
+    struck = room.strikes_later("transfer")
+
+    def strike() -> bool:
+        leading = room.leaders()
+        for leader in leading:
+            struck()
+            leader.transfer()
+            room.tell(f"{leader.server_id} is to hand over")
+            if deaf:
+                room.world.after(delay_s, lambda leader=leader: _deafen(room, leader, deaf_s))  # type: ignore[misc]
+        return bool(leading)
+
+    _again_and_again(room, strike)
+    return "the leader is to hand over"
 
 
 def _change(room: Room, rng: random.Random, server: SimServer) -> str | None:
-    """Whoever leads is asked to add a member or to remove one, never itself."""
-    asked = []
-    for leader in room.leaders():
-        assert leader.core is not None
-        members = {peer.server_id for peer in leader.core.configuration()}
-        outside = [peer for peer in room.peers if peer.server_id not in members]
-        inside = [peer for peer in room.peers if peer.server_id in members and peer != leader.peer]
-        add = len(members) < room.plan.members_min or rng.random() < 0.5
-        if outside and add:
-            peer = rng.choice(outside)
-            leader.change("add", peer)
-            asked.append(f"{leader.server_id} is to add {peer.server_id}")
-        elif inside:
-            peer = rng.choice(inside)
-            leader.change("rem", peer)
-            asked.append(f"{leader.server_id} is to remove {peer.server_id}")
-    return "; ".join(asked) or None
+    """Whoever leads, as soon as somebody does, is asked to add a member or to remove one, never itself."""
+    struck = room.strikes_later("change")
+
+    def strike() -> bool:
+        leading = room.leaders()
+        for leader in leading:
+            if _ask_for_a_change(room, rng, leader):
+                struck()
+        return bool(leading)
+
+    _again_and_again(room, strike)
+    return "a member is to be added or removed"
+
+
+def _ask_for_a_change(room: Room, rng: random.Random, leader: SimServer) -> bool:
+    assert leader.core is not None
+    members = {peer.server_id for peer in leader.core.configuration()}
+    outside = [peer for peer in room.peers if peer.server_id not in members]
+    inside = [peer for peer in room.peers if peer.server_id in members and peer != leader.peer]
+    add = len(members) < room.plan.members_min or rng.random() < 0.5
+    if outside and add:
+        peer = rng.choice(outside)
+        leader.change("add", peer)
+    elif inside:
+        peer = rng.choice(inside)
+        leader.change("rem", peer)
+    else:
+        return False
+    room.tell(f"{leader.server_id} is to {'add' if outside and add else 'remove'} {peer.server_id}")
+    return True
 
 
 ACTS: dict[str, Act] = {
@@ -268,3 +308,13 @@ ACTS: dict[str, Act] = {
     "change": _change,
 }
 assert ACTS.keys() == FAULTS.keys()
+LATER = {
+    "full disk",
+    "failing sync",
+    "bit flip",
+    "power at point",
+    "power at operation",
+    "transfer",
+    "change",
+}
+"""These count themselves when they strike, which may be later or never."""

@@ -27,10 +27,10 @@ FAULTS = {
     "loss": "what goes to {on}, or comes from it, is lost until the connections are given up",
     "slow disk": "the disk of {on} becomes slow",
     "full disk": "the disk of {on} has little space or none",
-    "failing sync": "the next sync at {on} fails",
+    "failing sync": "one of the next syncs at {on} fails",
     "bit flip": "a bit on the disk of {on} is damaged",
-    "power at point": "power fails at {on} at the next passing of a failpoint",
-    "power at operation": "power fails at {on} at one of the next operations of its disk",
+    "power at point": "power fails at {on}, or it is killed, at one of the next passings of a failpoint",
+    "power at operation": "power fails at {on}, or it is killed, at one of the next operations of its disk",
     "transfer": "the leader is told to hand over",
     "isolate": "{on} loses all its links",
     "change": "a member is added or removed",
@@ -72,7 +72,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Entries kept in the log behind a snapshot."""
     sync_mean_s: float = 0.002
     crash_in_sync: float = 0.004
-    """Probability that power fails in a sync."""
+    """Probability that power fails, or the process is killed, in a sync."""
     crash_at_snapshot: float = 0.1
     """Probability that a server dies between a durable snapshot and what its log makes of it."""
     real_state: bool = False

@@ -30,6 +30,8 @@ SYNC_OPERATIONS_COUNT = 2
 """Of a disk, in one sync of a journal: a write and its sync."""
 SEGMENT_OPERATIONS_COUNT = 10
 """The same where a segment is full: the next one made, the old one sealed, and then the batch."""
+POWER_FAILS = 0.7
+"""So many of the sudden ends take the power; at the others the kernel lives on, with what was never synced."""
 SYNC_S_MAX = 5.0
 """However slow a disk is: a sync must end before the run does."""
 
@@ -249,7 +251,10 @@ class SimServer(Port):
             self.tell(f"{self.server_id}: {what} at {lost}")
             self._on_crash(self, power=power)
         except DiskFailed as error:
-            self._checker.counts["disk full" if "disk is full" in str(error) else "disk failed"] += 1
+            full = "disk is full" in str(error)
+            self._checker.counts["disk full" if full else "disk failed"] += 1
+            if full:
+                self.faults.was_full()
             self.tell(f"{self.server_id} stops: {error}")
             self._on_crash(self)
 
@@ -426,10 +431,10 @@ class SimServer(Port):
         self._finish(outbox)
 
     def _tear(self, write: Callable[[], None]) -> None:
-        """Power fails somewhere in the middle of a sync, or right after it."""
-        self.faults.power_fails = True
+        """Power fails somewhere in the middle of a sync, or right after it; or only the process is killed there."""
         operations_count = self._rng.choice((SYNC_OPERATIONS_COUNT, SEGMENT_OPERATIONS_COUNT))
-        self.disk.power_lost_at = self.disk.operations_count + self._rng.randrange(operations_count + 1)
+        power = self._rng.random() < POWER_FAILS
+        self.faults.crash_at_operation(self._rng.randrange(operations_count + 1), power=power)
         write()
         raise PowerLost("end of a sync")
 
@@ -450,6 +455,7 @@ class SimServer(Port):
 
     def _inspect(self, outbox: Outbox) -> None:
         core, checker = self._up(), self._checker
+        self._world.note(f"{self.server_id} {core.term} {core.commit_index} {core.applied_index} {core.last_index}")
         for token, outcome in outbox.results:
             if core.is_leader and self.journal is not None and not outcome.discarded:
                 # Results leave before this round's sync, as the driver does it: they must be durable here by now.

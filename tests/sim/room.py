@@ -1,12 +1,13 @@
 """The servers of one run, their links, and what is told of them; what faults and clients act upon."""
 
 import random
+from collections.abc import Callable
 
 from structs.cluster import Peer
 from tests.sim.checks import Checker, Violation
 from tests.sim.operators import Operator
 from tests.sim.plan import LEADER, Plan, Step
-from tests.sim.process import SimServer
+from tests.sim.process import POWER_FAILS, SimServer
 from tests.sim.world import Network, Port, World
 
 
@@ -51,7 +52,23 @@ class Room:
 
     def tell(self, text: str) -> None:
         """Something happens now."""
+        self.world.note(text)
         self.story.append((self.world.time_s, text))
+
+    def strikes_later(self, fault: str) -> Callable[[], None]:
+        """This fault waits for something that may never happen: it has hit nothing until that calls the result."""
+        counts = self.checker.counts
+        counts[f"missed {fault}"] += 1
+        waiting = True
+
+        def struck() -> None:
+            nonlocal waiting
+            if waiting:
+                waiting = False
+                counts[f"missed {fault}"] -= 1
+                counts[f"fault {fault}"] += 1
+
+        return struck
 
     def leaders(self) -> list[SimServer]:
         """Those that believe that they lead."""
@@ -80,7 +97,7 @@ class Room:
 
     def restart_later(self, server: SimServer, rng: random.Random, *, power: bool | None = None) -> str:
         """End a process now and begin another; returns what happened."""
-        power = rng.random() < 0.7 if power is None else power
+        power = rng.random() < POWER_FAILS if power is None else power
         delay_s = rng.uniform(0.05, 3.0)
         server.stop(power=power)
         self.world.after(delay_s, lambda: self.start(server))

@@ -31,6 +31,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     simulated_s: float
     """When it ended, in its own time: at the violation, if there was one."""
     story: list[tuple[float, str]]
+    trace: str
+    """A digest of every message that arrived, where each server was after each round, and all that was told."""
     violation: str | None = None
     kind: str | None = None
     """Which promise was broken: the same for all that broke it."""
@@ -56,6 +58,7 @@ def run_seed(plan: Plan, seed: int, keep: Iterable[int] | None = None) -> Outcom
         counts=room.checker.counts,
         simulated_s=room.world.time_s,
         story=room.story,
+        trace=room.world.trace,
         violation=violation,
         kind=kind,
     )

@@ -24,6 +24,8 @@ TAKE_STEP_S_MAX = 0.1
 FETCH_BEGINS_MEAN_S = 0.1
 PIECE_MEAN_S = 0.02
 PREPARE_S_MAX = 0.2
+SILENT_S = 0.05
+"""What a link holds back, or a process that stands still, is looked for again after this long."""
 STATE_BUSY_S = 0.02
 """Who wants to swap the state looks again after this long while it is copied."""
 
@@ -163,6 +165,9 @@ class SimSnapshotting:
         if sending is None or not self._is_connected(wanted, epoch):
             self._give_up()
             return
+        if network.is_silent(self._process.server_id, wanted.from_id) or self._is_held_back(wanted):
+            self._process.later(SILENT_S, partial(self._ask, wanted, epoch))
+            return
         try:
             meta, data = sending.send(wanted.index, wanted.term)
         except NotFound:
@@ -183,14 +188,29 @@ class SimSnapshotting:
             incoming.discard()
             self._give_up()
             return
+        if pieces and self._is_held_back(wanted):
+            self._process.later(SILENT_S, partial(self._take_piece, wanted, epoch, incoming, pieces))
+            return
         if pieces:
             incoming.append(pieces[0])
             following = partial(self._take_piece, wanted, epoch, incoming, pieces[1:])
-            self._process.later(self._rng.expovariate(1 / PIECE_MEAN_S), following)
+            assert self._process.network is not None
+            slowness = self._process.network.slowness(wanted.from_id, self._process.server_id)
+            self._process.later(self._rng.expovariate(1 / PIECE_MEAN_S) * slowness, following)
             return
         meta = incoming.finish()
         if not self._process.may_crash_at_snapshot():
             self._prepare(meta)
+
+    def _is_held_back(self, wanted: FetchSnapshot) -> bool:
+        """Whether what the other server sends can't arrive now; it may later, unless the connection breaks."""
+        network = self._process.network
+        assert network is not None
+        held_back = network.is_silent(wanted.from_id, self._process.server_id)
+        held_back = held_back or getattr(network.port(wanted.from_id), "is_paused", False)
+        if held_back:
+            self._checker.counts["fetches held back"] += 1
+        return held_back
 
     def _is_connected(self, wanted: FetchSnapshot, epoch: int | None) -> bool:
         network = self._process.network

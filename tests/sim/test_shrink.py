@@ -102,7 +102,14 @@ def test_a_command_says_all_that_differs_from_the_named_plan() -> None:
 def test_a_story_tells_the_schedule_and_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--plan", "changing-members", "--start", "2", "--seeds", "1", "--story", "--keep", "1,3"]) == 0
     out = capsys.readouterr().out
-    for text in ("schedule:\n     1 ", "what happened:\n", " s  [3] ", "is elected in term", "everything heals"):
+    for text in (
+        "schedule:\n     1 ",
+        "what happened:\n",
+        " s  [3] ",
+        "is elected in term",
+        "everything heals",
+        "\ntrace: ",
+    ):
         assert text in out
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.sim.plan import FAULTS, PLANS, command
@@ -63,7 +64,7 @@ def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
         "from tests.sim.simulation import Outcome, run_seed\n"
         "for name, plan in PLANS.items():\n"
         "    outcome = run_seed(msgspec.structs.replace(plan, duration_s=8.0), 1)\n"
-        "    print(name, sorted(outcome.counts.items()), outcome.story, outcome.violation)"
+        "    print(name, sorted(outcome.counts.items()), outcome.story, outcome.trace, outcome.violation)"
     )
     runs = {
         subprocess.run(
@@ -77,6 +78,12 @@ def test_a_seed_decides_everything_whatever_the_hash_seed() -> None:
         for hash_seed in ("0", "4242")
     }
     assert len(runs) == 1
+
+
+def test_the_trace_is_the_same_again_and_another_where_anything_differs() -> None:
+    plan = msgspec.structs.replace(PLANS["three-servers"], duration_s=4.0)
+    traces = [run_seed(each, 1).trace for each in (plan, plan, msgspec.structs.replace(plan, writes_rate=24.0))]
+    assert traces[0] == traces[1] != traces[2]
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +113,15 @@ WORK = (
         "rem settled",
     ),
     *(
+        "fetches held back",
         "crashes",
         "power lost at sync",
         "power lost at point",
         "disk full",
+        "killed at sync",
         "sync failed in journal",
         "sync failed in snapshots",
+        "sync folder failed in snapshots",
     ),
 )
 

@@ -126,6 +126,31 @@ def test_a_direction_that_loses_everything_takes_the_connection_with_it() -> Non
     assert pair.network.drop({("a", "b")}) == 0
 
 
+def test_a_direction_is_silent_while_it_is_stalled_or_loses_everything() -> None:
+    pair = Pair()
+    network = pair.network
+    assert not network.is_silent("a", "b")
+    network.stall({("a", "b")})
+    assert network.is_silent("a", "b")
+    assert not network.is_silent("b", "a")
+    network.heal()
+    assert not network.is_silent("a", "b")
+    network.drop({("b", "a")})
+    assert network.is_silent("b", "a")
+    network.break_link("a", "b")
+    assert not network.is_silent("b", "a")
+
+
+def test_the_trace_tells_two_runs_apart_by_when_what_arrived() -> None:
+    traces = []
+    for seed, count in (("1", 100), ("1", 100), ("2", 100), ("1", 99)):
+        pair = Pair(seed, count=count)
+        pair.world.run_until(5.0)
+        traces.append(pair.world.trace)
+    assert traces[0] == traces[1]
+    assert len(set(traces)) == 3
+
+
 def test_who_joins_later_is_dialled_and_who_is_down_is_not() -> None:
     pair = Pair()
     late = Ear(pair.world)

@@ -15,6 +15,7 @@ A direction is `(from, to)`, a pair is both directions, sorted: `Network.pair`.
 import heapq
 import random
 from collections.abc import Callable
+from hashlib import blake2b
 
 Direction = tuple[str, str]
 Pair = tuple[str, str]
@@ -30,12 +31,23 @@ class World:
         self.seed = seed
         self.time_s = 0.0
         self.events_count = 0
+        self._trace = blake2b(digest_size=16)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
 
     def rng_of(self, name: str) -> random.Random:
         """A generator for one purpose: the same name gives the same draws again, whatever others draw."""
         return random.Random(f"{name} of {self.seed}")
+
+    @property
+    def trace(self) -> str:
+        """A digest of all that was noted until now: two runs that have the same did the same."""
+        return self._trace.hexdigest()
+
+    def note(self, what: str, data: bytes = b"") -> None:
+        """Let this, at this moment, count for the trace."""
+        self._trace.update(f"{self.time_s!r} {what} {len(data)} ".encode())
+        self._trace.update(data)
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
         """Run `action` in `delay_s` true seconds."""
@@ -143,6 +155,15 @@ class Network:
         """The epoch of the live connection between two machines."""
         return self._live.get(self.pair(first, second))
 
+    def is_silent(self, sender: str, receiver: str) -> bool:
+        """Whether nothing arrives in this direction at this moment: for what a simulation doesn't send by message."""
+        key = (sender, receiver, self._live.get(self.pair(sender, receiver), 0))
+        return (sender, receiver) in self._stalled or key in self._dropping
+
+    def slowness(self, sender: str, receiver: str) -> float:
+        """How many times longer than usual this direction takes: 1 where nothing slows it."""
+        return self._slowed.get((sender, receiver), 1.0)
+
     # --- faults
 
     def break_link(self, first: str, second: str) -> None:
@@ -219,7 +240,7 @@ class Network:
             return
         self.sent_count += 1
         world, key = self._world, (sender, receiver, epoch)
-        delay_s = self._rng.expovariate(1 / self._delay_mean_s) * self._slowed.get((sender, receiver), 1.0)
+        delay_s = self._rng.expovariate(1 / self._delay_mean_s) * self.slowness(sender, receiver)
         arrival_s = self._arrival_s[key] = max(world.time_s + delay_s, self._arrival_s.get(key, 0.0) + 1e-7)
         world.after(arrival_s - world.time_s, lambda: self._arrive(sender, receiver, epoch, data))
 
@@ -230,6 +251,7 @@ class Network:
             self._waiting.setdefault((sender, receiver), []).append((epoch, data))
             return
         if self._ports[receiver].is_up:
+            self._world.note(f"{sender} {receiver} {epoch}", data)
             self._ports[receiver].message(sender, epoch, data)
 
     def _give_up(self, sender: str, receiver: str, epoch: int) -> None:
