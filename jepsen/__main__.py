@@ -186,8 +186,14 @@ def command_matrix(given: argparse.Namespace) -> int:
     if not plans:
         raise UsageError("none of the faults can be had here")
     folder = _campaign_folder(given, f"matrix-{given.seed}")
-    ended = [run_plan(plan, folder / plan.name, say=_say) for plan in plans]
-    return _conclude_campaign(ended, folder, title=f"Matrix, seed {given.seed}")
+    ended: list[Ended] = []
+    try:
+        for plan in plans:
+            ended.append(run_plan(plan, folder / plan.name, say=_say))
+    finally:  # also when interrupted: what has been run was not in vain
+        never = [plan.name for plan in plans[len(ended) :]]
+        code = _conclude_campaign(ended, folder, title=f"Matrix, seed {given.seed}", never=never)
+    return code
 
 
 def command_soak(given: argparse.Namespace) -> int:
@@ -201,13 +207,16 @@ def command_soak(given: argparse.Namespace) -> int:
     folder = _campaign_folder(given, f"soak-{given.seed}")
     until_s = time.monotonic() + given.minutes * 60.0
     ended: list[Ended] = []
-    for plan in soak_plans(names, workloads, seconds=given.seconds, seed=given.seed):
-        if time.monotonic() + plan.seconds > until_s:
-            break
-        ended.append(run_plan(plan, folder / plan.name, say=_say))
-        if not ended[-1].passed and not given.keep_going:
-            break
-    return _conclude_campaign(ended, folder, title=f"Soak, seed {given.seed}")
+    try:
+        for plan in soak_plans(names, workloads, seconds=given.seconds, seed=given.seed):
+            if time.monotonic() + plan.seconds > until_s:
+                break
+            ended.append(run_plan(plan, folder / plan.name, say=_say))
+            if not ended[-1].passed and not given.keep_going:
+                break
+    finally:
+        code = _conclude_campaign(ended, folder, title=f"Soak, seed {given.seed}")
+    return code
 
 
 def _campaign_folder(given: argparse.Namespace, name: str) -> Path:
@@ -217,9 +226,10 @@ def _campaign_folder(given: argparse.Namespace, name: str) -> Path:
     return folder
 
 
-def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str) -> int:
+def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str, never: Sequence[str] = ()) -> int:
+    """Write the pages of all runs and name them; `never` are those that were not begun any more."""
     summaries = [each.summary for each in ended if each.summary is not None]
-    lost = [each.plan.name for each in ended if each.summary is None]
+    lost = [*(each.plan.name for each in ended if each.summary is None), *never]
     matrix_page.write(summaries, folder / "index.html", title=title, lost=lost)
     text = matrix_page.summary_markdown(summaries, title=title, lost=lost)
     (folder / "summary.md").write_text(text, encoding="utf-8")

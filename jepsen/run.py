@@ -24,6 +24,8 @@ from jepsen.network.choosing import opened
 from jepsen.network.network import Network
 from jepsen.observer import observe
 from jepsen.report.progress import Progress
+from jepsen.subject.disk import SEED_VARIABLE
+from jepsen.subject.mutants import BREAK_VARIABLE
 from jepsen.workloads.workload import Worker, Workload
 
 HEAL_TIMEOUT_S = 60.0
@@ -327,10 +329,14 @@ async def _cluster(options: RunOptions) -> AsyncIterator[Cluster | None]:
     if options.addresses:
         yield None
         return
-    environment = {"MESH_BREAK": options.mutant} if options.mutant else {}
+    environment = {BREAK_VARIABLE: options.mutant} if options.mutant else {}
+    if options.needs_subject:
+        environment[SEED_VARIABLE] = str(options.seed)
     words = list(dict.fromkeys(word for fault in options.faults for word in [fault.options]))
     async with AsyncExitStack() as stack:
-        network: Network = await stack.enter_async_context(opened(options.network))
+        network: Network = await stack.enter_async_context(
+            opened(options.network, random.Random(f"network {options.seed}"))
+        )
         cluster = Cluster(
             options.folder / "nodes",
             servers=options.servers_count,

@@ -221,6 +221,7 @@ class DiskLossyKill(_DiskFault):
 
     async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
         self._lost, self._victims = {}, []
+        killed: set[str] = set()
         for _ in range(self.tries_max):
             for server in cluster.servers:
                 with control(server) as page:
@@ -228,6 +229,7 @@ class DiskLossyKill(_DiskFault):
             await trio.sleep(rng.uniform(*self.before_kill_s))
             victims = targets.some(cluster, self.share, rng)
             kill_at_once(victims)
+            killed.update(node.name for node in victims)
             self._victims = victims
             self._lost = lost_bytes(victims)
             if self._lost:
@@ -240,7 +242,7 @@ class DiskLossyKill(_DiskFault):
             with control(server) as page:
                 page.heal_disk()
         what = f"{targets.names(self._victims)} lost power during a sync"
-        return Injection(what=what, nodes=[node.name for node in self._victims])
+        return Injection(what=what, nodes=sorted(killed))
 
     async def evidence(self, cluster: Cluster) -> str:
         if not self._lost or any(node.exit_code != KILLED for node in self._victims):
