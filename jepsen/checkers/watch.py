@@ -71,7 +71,7 @@ def _of_one(wait: Operation, key: str) -> Operation:
     """What a wait for all keys says of one: its index is the key's own, or the whole's where the key is absent."""
     value, modify_index = wait.output["values"].get(key) or (None, 0)
     output = {"value": value, "modify_index": modify_index, "index": modify_index or wait.output["index"]}
-    return msgspec.structs.replace(wait, function="wait", key=key, output=output)
+    return msgspec.structs.replace(wait, key=key, output=output)
 
 
 def _check_lists(prefix: str, waits: Sequence[Operation], writes: Iterable[Operation], findings: Findings) -> None:
@@ -119,7 +119,7 @@ class _Key:
         self._key = key
         self._findings = findings
         ordered = sorted(operations, key=lambda each: each.began_ns)
-        self.waits = [each for each in ordered if each.function == "wait" and each.outcome is Outcome.OK]
+        self.waits = [each for each in ordered if each.function in ("wait", "wait_all") and each.outcome is Outcome.OK]
         self._writes = [each for each in ordered if each.function == "write"]
         self._acknowledged = [each for each in self._writes if _has_index(each)]
         possible = [each for each in self._writes if each.input is None and each.outcome is not Outcome.FAILED]
@@ -165,11 +165,19 @@ class _Key:
 
     def check_states(self) -> None:
         """Answers are no older than what was acknowledged, or told to anybody, before the question."""
+        # Absent keys have the index of what was asked for: the whole table's for a wait, the prefix's for wait_all.
+        # They cannot be compared, so there are two rounds, each without the absent ones of the other kind.
+        for absent in ("wait", "wait_all"):
+            waits = [each for each in self.waits if each.output["modify_index"] or each.function == absent]
+            self._check_order(waits, of_kind=absent)
+        self._check_deletes()
+
+    def _check_order(self, waits: Sequence[Operation], *, of_kind: str) -> None:
         placed = [Placed(operation=each, level=each.output["modify_index"]) for each in self._acknowledged]
-        placed += [
-            Placed(operation=each, level=each.output["index"], is_current=each.mode != STALE) for each in self.waits
-        ]
+        placed += [Placed(operation=each, level=each.output["index"], is_current=each.mode != STALE) for each in waits]
         for earlier, later in [(one.operation, other.operation) for one, other in too_low(placed)]:
+            if of_kind == "wait_all" and of_kind not in (earlier.function, later.function):
+                continue  # the round before has seen it
             if later.function == "write":
                 kind = "phantom"
             elif later.phase == "final":
@@ -179,7 +187,6 @@ class _Key:
             else:
                 kind = "index back" if earlier.process == later.process else "stale read"
             self._add(kind, f"{told(earlier)} was over when this began: {told(later)}.", earlier, later)
-        self._check_deletes()
 
     def _check_deletes(self) -> None:
         """What is absent was deleted, or never written yet; what was deleted is absent, or written again."""

@@ -43,6 +43,7 @@ def broken(began: int, ended: int, recovery: int = 0) -> FaultWindow:
 
 
 OTHER = write(5, 6, 8, 12, key="k2")
+OTHER_LATER = write(5, 20, 22, 40, key="k2")
 SERVER = seen(0.0, "follower", 1)
 """Tells that server-1 is a server, and no agent."""
 FIRST = write(1, 0, 5, 10)
@@ -92,6 +93,14 @@ GOOD: dict[str, list[Any]] = {
         wait_all(12, 12, 507, 20, k2=(5, 12)),
         final(None, 20),
         final(5, 12, key="k2"),
+    ],
+    "an absent key has the table's index alone, and the prefix's among all": [
+        FIRST,
+        wait(0, 10, 11, None, 35, key="k2"),
+        wait_all(0, 12, 13, 10, k=(1, 10)),
+        OTHER_LATER,
+        final(1, 10),
+        final(5, 40, key="k2"),
     ],
     "all keys, while one is written": [
         FIRST,
