@@ -456,16 +456,13 @@ class SimServer(Port):
     def _inspect(self, outbox: Outbox) -> None:
         core, checker = self._up(), self._checker
         self._world.note(f"{self.server_id} {core.term} {core.commit_index} {core.applied_index} {core.last_index}")
+        assert self.journal is not None
+        elected = outbox.became is RoleChange.LEADER
+        if core.is_leader and core.commit_index > self.journal.synced_index and not elected:
+            # What a leader commits it settles before this round's sync, as the driver does: it must be durable by now.
+            # Only who begins to lead a group of one counts that term's first entry at once: it says nothing to anybody.
+            raise Violation(f"{self.server_id} commits {core.commit_index} before it is durable", kind="not durable")
         for token, outcome in outbox.results:
-            if core.is_leader and self.journal is not None and not outcome.discarded:
-                # Results leave before this round's sync, as the driver does it: they must be durable here by now.
-                index = (
-                    outcome.result.index_applied if isinstance(outcome.result, Applied) else core.configuration_index
-                )
-                if index > self.journal.synced_index:
-                    raise Violation(
-                        f"{self.server_id} settles {token!r} at {index} before it is durable", kind="not durable"
-                    )
             if isinstance(token, str):
                 checker.counts[f"{token} settled"] += 1
                 continue
@@ -474,7 +471,7 @@ class SimServer(Port):
             else:
                 assert isinstance(outcome.result, Applied)
                 checker.acknowledged(token, *outcome.result)
-        if outbox.became is RoleChange.LEADER:
+        if elected:
             checker.leader(self.server_id, core, self.journal)
             checker.counts["elections"] += 1
             self._on_leader(self)
