@@ -61,9 +61,12 @@ def chosen_faults(text: str) -> tuple[type[Fault], ...]:
     return tuple(FAULTS[name] for name in dict.fromkeys(names))
 
 
-def available(faults: Sequence[type[Fault]], machine: Machine, mode: str, servers_count: int) -> dict[str, str]:
+def available(
+    faults: Sequence[type[Fault]], machine: Machine, mode: str, servers_count: int, agents_count: int = 1
+) -> dict[str, str]:
     """Fault -> why it cannot be had here, for those that cannot."""
-    return {fault.name: why for fault in faults if (why := missing_for(fault, machine, mode, servers_count))}
+    named = {fault.name: missing_for(fault, machine, mode, servers_count, agents_count) for fault in faults}
+    return {name: why for name, why in named.items() if why}
 
 
 def chosen_addresses(text: str) -> tuple[str, ...]:
@@ -90,8 +93,8 @@ def command_run(given: argparse.Namespace) -> int:
     mode = given.network
     if mode == "auto":
         mode = choose_mode(faults, machine)
-    absent = available(faults, machine, mode, given.nodes)
-    elsewhere = absent.keys() - available(faults, machine, BEST, given.nodes).keys()
+    absent = available(faults, machine, mode, given.nodes, given.agents)
+    elsewhere = absent.keys() - available(faults, machine, BEST, given.nodes, given.agents).keys()
     if given.network != "auto" and elsewhere:
         raise UsageError(f"{', '.join(name for name in absent if name in elsewhere)}: not with --network {mode}")
     for name, why in absent.items():

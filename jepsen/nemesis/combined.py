@@ -101,6 +101,7 @@ def combine(pair: Pair, parts: tuple[type[Fault], ...]) -> type[Fault]:
             "parts": parts,
             "needs": frozenset[str]().union(*(part.needs for part in parts)),
             "servers_min": max(part.servers_min for part in parts),
+            "agents_min": max(part.agents_min for part in parts),
             "subject": any(part.subject for part in parts),
             "options": tuple(word for group in options for word in group),
             "hold_s": (max(part.hold_s[0] for part in parts), max(part.hold_s[1] for part in parts)),

@@ -101,6 +101,7 @@ class KillLeader(Kill):
 
 class KillAgent(Kill):
     name = "kill-agent"
+    agents_min = 1
     description = "kill -9 of a client agent: its clients lose it, nobody else anything"
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> list[Node]:

@@ -37,6 +37,8 @@ class Fault(ABC):
     "network:loss". Where one is not there, the fault is unavailable, and reports say so."""
     servers_min: ClassVar[int] = 1
     """The smallest cluster in which it means anything."""
+    agents_min: ClassVar[int] = 0
+    """The fewest agents that it needs."""
     subject: ClassVar[bool] = False
     """Whether servers must run under the wrapper (`jepsen.subject`), which can lose, slow or fail their disks."""
     options: ClassVar[tuple[str, ...]] = ()

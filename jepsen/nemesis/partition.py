@@ -183,6 +183,7 @@ class PartitionAgent(Partition):
     name = "partition-agent"
     description = "an agent reaches no server; the servers reach each other"
     servers_min = 1
+    agents_min = 1
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> tuple[str, Shape]:
         agent = targets.an_agent(cluster, rng).name

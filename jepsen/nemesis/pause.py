@@ -85,6 +85,7 @@ class PauseAll(Pause):
 
 class PauseAgent(Pause):
     name = "pause-agent"
+    agents_min = 1
     description = "SIGSTOP of a client agent"
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> list[Node]:

@@ -43,10 +43,12 @@ def choose_mode(faults: Collection[type[Fault]], machine: Machine) -> str:
     return max(MODES, key=lambda mode: (len(needed & abilities_of(mode, machine)), -MODES.index(mode)))
 
 
-def missing_for(fault: type[Fault], machine: Machine, mode: str, servers_count: int) -> str:
-    """Why this fault cannot be had with so many servers in this mode (BEST: in any), in a sentence; "" if it can."""
+def missing_for(fault: type[Fault], machine: Machine, mode: str, servers_count: int, agents_count: int = 1) -> str:
+    """Why this fault cannot be had with so many nodes in this mode (BEST: in any), in a sentence; "" if it can."""
     if servers_count < fault.servers_min:
         return f"It needs {fault.servers_min} servers."
+    if agents_count < fault.agents_min:
+        return "It needs an agent."
     for need in sorted(fault.needs):
         if need.startswith(PREFIX):
             modes = MODES if mode == BEST else (mode,)

@@ -9,6 +9,7 @@ import trio
 from jepsen.cluster import Cluster
 from jepsen.machine import Machine
 from jepsen.nemesis.package import Fault, Injection
+from jepsen.nemesis.registry import FAULTS
 from jepsen.network.choosing import BEST, choose_mode, missing_for, opened
 
 EVERYTHING = frozenset({"links", "namespaces", "packet-filter", "packet-queue"})
@@ -97,3 +98,9 @@ async def test_a_block_that_is_cancelled_ends() -> None:
         async with opened("links"):
             await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+def test_faults_of_agents_need_one() -> None:
+    assert "agent" in missing_for(FAULTS["kill-agent"], machine(), "plain", 3, 0)
+    assert missing_for(FAULTS["kill-agent"], machine(), "plain", 1, 1) == ""
+    assert missing_for(FAULTS["kill-one"], machine(), "plain", 3, 0) == ""
