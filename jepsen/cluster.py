@@ -160,6 +160,7 @@ class Node:
                 stderr=log,
                 env={**os.environ, **wrapping, **self.environment, **(environment or {})},
                 preexec_fn=die_with_parent,
+                process_group=0,  # Ctrl-C at a terminal is for this process, which then ends the others
             )
 
     @property

@@ -53,6 +53,14 @@ def test_who_ends_by_itself_has_failed_but_for_the_signal_of_faults(code: str, f
     node.close()
 
 
+def test_what_is_typed_at_a_terminal_is_not_for_the_nodes(tmp_path: Path) -> None:
+    node = _Ending(program="mesh-server", name="n", folder=tmp_path)
+    node.code = "import time; time.sleep(60)"
+    node.start()
+    assert os.getpgid(node.pid) != os.getpgid(0)
+    node.close()
+
+
 def test_processes_end_with_whoever_started_them(tmp_path: Path) -> None:
     code = """
 import os, signal, subprocess
