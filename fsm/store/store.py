@@ -5,6 +5,7 @@ state_machine.md). One thread writes, the one that applies the log. Read views a
 any thread; they see the last committed batch, and must be closed soon, since pages they can see aren't reused.
 """
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -486,12 +487,8 @@ def discard(directory: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Remove the working copy in `directory` and the folder, in which nothing else may be; raises DiskFailed.
-
-    Views that are open keep the file until they end.
-    """
-    discard(directory)
+    """Remove the folder of a working copy; raises DiskFailed. Views that are open keep the file until they end."""
     try:
-        directory.rmdir()
+        shutil.rmtree(directory)
     except OSError as error:
         raise DiskFailed(f"the state directory {directory} cannot be removed: {error}") from error

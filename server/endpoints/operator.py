@@ -1,7 +1,7 @@
 """Operator.*: the Raft configuration and changes to it. Source: HTTP API, section 11; raft and servers, section 5."""
 
 from acl.access import OPERATOR_READ, OPERATOR_WRITE
-from base.errors import InvalidRequest, NoLeader, Refused
+from base.errors import InvalidRequest, NoLeader, OutcomeUnknown, Refused
 from server.endpoints.registry import Call, Kind, method
 from structs.cluster import (
     AddPeerRequest,
@@ -62,7 +62,10 @@ async def raft_remove_peer(call: Call, request: RemovePeerRequest) -> Empty:
     for peer in raft.configuration():
         if peer.server_id == request.server_id or (request.address and peer.address == request.address):
             if peer.server_id == leader.server_id:
-                await raft.transfer_leadership(None)
+                try:
+                    await raft.transfer_leadership(None)
+                except OutcomeUnknown as error:
+                    raise Refused(f"nobody was removed: {error}") from error
                 raise NoLeader  # nothing was changed yet: the call is sent on to the new leader
             await raft.remove_peer(peer.server_id)
             return Empty()

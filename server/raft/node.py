@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import trio
 
-from base.errors import NoLeader, NotReady, Refused
+from base.errors import NoLeader, NotReady, OutcomeUnknown, Refused
 from base.log import get_logger
 from base.network import Stream
 from fsm.machine import Machine
@@ -286,7 +286,8 @@ class RaftNode:
     async def transfer_leadership(self, server_id: str | None) -> str:
         """Hand over to `server_id` (None: the most caught-up follower); returns who leads then.
 
-        Raises Refused where the target is not a connected member or did not take over in time; NoLeader.
+        Raises Refused where the target is not a connected member; NoLeader; OutcomeUnknown where it did not take over
+        in time: it has been told to, and may yet.
         """
         proposal = self._driver.proposals.open(b"", self._clock() + MEMBERSHIP_TIMEOUT_S)
 
@@ -303,7 +304,7 @@ class RaftNode:
             while (leader := self.leader()) is None or leader.server_id == self.self_peer.server_id:
                 await self.wait_leadership_change()
             return leader.server_id
-        raise Refused(f"server {target} did not take over in time")
+        raise OutcomeUnknown(f"server {target} did not take over in time")
 
     # --- beginning
 

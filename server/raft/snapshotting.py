@@ -238,7 +238,8 @@ class Snapshotting:
                 while chunk := await _receive_chunk(stream):
                     await trio.to_thread.run_sync(incoming.append, chunk)
             except BaseException:
-                incoming.discard()
+                with trio.CancelScope(shield=True):  # it syncs a folder, which may take as long as the disk likes
+                    await trio.to_thread.run_sync(incoming.discard)
                 raise
             return await trio.to_thread.run_sync(incoming.finish)
 
@@ -255,12 +256,12 @@ class Snapshotting:
             self._prepared = None
             store.close()
             retired = directory
-        await trio.to_thread.run_sync(remove, retired)
         if installed:
             self._newest = meta
             self._newest_damaged = False
             self.installed_total += 1
             _log.info("snapshot installed", index=meta.index, term=meta.term, bytes=meta.size_bytes)
+        await trio.to_thread.run_sync(remove, retired)
 
     def adopt(self, meta: SnapshotMeta) -> None:
         """Make the prepared working copy the state. Called by the core inside `install`."""

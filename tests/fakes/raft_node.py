@@ -117,6 +117,9 @@ class FakeRaftNode:
         target = next((p for p in others if server_id in (None, p.server_id)), None)
         if target is None:
             raise Refused("nobody to hand over to")
+        if self.fail_next is not None:
+            error, self.fail_next = self.fail_next, None
+            raise error
         self.change_leader(target)
         return target.server_id
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from base.codec import Record, decode, encode
-from base.errors import InvalidRequest, MeshError, Refused
+from base.errors import InvalidRequest, MeshError, OutcomeUnknown, Refused
 from jepsen.cluster import Cluster, Node
 from jepsen.digests import rpc_pool, wait_equal_digests
 from rpc.pool import RPCPool
@@ -146,6 +146,23 @@ async def test_the_operator_moves_leadership_and_removes_and_adds_a_server(tmp_p
         stopped.start()
         await cluster.wait_ready()
         await wait_equal_digests(cluster.servers, timeout_s=CONVERGE_S)
+
+
+async def test_whether_a_server_that_stands_still_will_take_over_is_not_known(tmp_path: Path) -> None:
+    async with follower_of(tmp_path) as (cluster, _caller), rpc_pool() as pool:
+        leader = await cluster.leader()
+        followers = [server for server in cluster.servers if server is not leader]
+        asked = Caller(pool, leader)
+        before = await asked.call("Operator.RaftGetConfiguration", RaftConfigurationRequest(), RaftConfigurationReply)
+        target = next(row.peer for row in before.servers if not row.leader)
+        for follower in followers:
+            follower.pause()
+        with pytest.raises(OutcomeUnknown, match="did not take over in time"):
+            await asked.call(
+                "Operator.RaftTransferLeader", TransferLeaderRequest(server_id=target.server_id), TransferLeaderReply
+            )
+        for follower in followers:
+            follower.resume()
 
 
 async def test_an_address_of_another_server_cannot_be_added(tmp_path: Path) -> None:
