@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tests.sim.disk_faults import POINTS, Part
 from tests.sim.plan import FAULTS, Step
 from tests.sim.process import POWER_FAILS, SimServer
-from tests.sim.room import Room
+from tests.sim.room import STARTING_OPERATIONS_COUNT, Room
 from tests.sim.world import Network
 
 Act = Callable[[Room, random.Random, SimServer], str | None]
@@ -118,7 +118,8 @@ def _power_at_point(room: Room, rng: random.Random, server: SimServer) -> str | 
 
 def _power_at_operation(room: Room, rng: random.Random, server: SimServer) -> str | None:
     """At a server that runs: somewhere in what it does next. At one that is down: while it starts."""
-    number, power = rng.randrange(40), rng.random() < POWER_FAILS
+    number = rng.randrange(40 if server.is_up else STARTING_OPERATIONS_COUNT)
+    power = rng.random() < POWER_FAILS
     server.faults.crash_at_operation(number, power=power, struck=room.strikes_later("power at operation"))
     return f"{server.server_id} will {'lose power' if power else 'be killed'} after {number} operations of its disk"
 

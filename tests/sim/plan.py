@@ -75,6 +75,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Probability that power fails, or the process is killed, in a sync."""
     crash_at_snapshot: float = 0.1
     """Probability that a server dies between a durable snapshot and what its log makes of it."""
+    crash_again: float = 0.15
+    """Probability that a server whose power failed at its disk, or whose disk failed, dies again while it starts."""
     real_state: bool = False
     """The product's state machine on LMDB, instead of a list of what was applied."""
     off: tuple[str, ...] = ()
@@ -188,4 +190,7 @@ def command(name: str, plan: Plan, seed: int, keep: Iterable[int] | None = None)
 def _option(field: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [flag(field) if value else flag(field).replace("--", "--no-", 1)]
-    return [flag(field), ",".join(value) if isinstance(value, tuple) else f"{value:g}"]
+    if isinstance(value, tuple):
+        return [flag(field), ",".join(value)]
+    short = f"{value:g}"
+    return [flag(field), short if float(short) == value else repr(value)]

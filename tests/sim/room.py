@@ -10,6 +10,9 @@ from tests.sim.plan import LEADER, Plan, Step
 from tests.sim.process import POWER_FAILS, SimServer
 from tests.sim.world import Network, Port, World
 
+STARTING_OPERATIONS_COUNT = 8
+"""Of a disk, while a server starts: names are synced, what is torn is cut, the last batch is written again."""
+
 
 class Room:
     """Each source of chance has a generator of its own, so that more draws of one do not shift those of another."""
@@ -116,6 +119,9 @@ class Room:
         """A server has died of itself: its disk failed, or its power at a place that was armed or by accident."""
         rng = self._crashes.setdefault(server.server_id, self.rng(f"crashes of {server.server_id}"))
         self.tell(self.restart_later(server, rng, power=power))
+        if self.is_breaking and rng.random() < self.plan.crash_again:
+            number, power_again = rng.randrange(STARTING_OPERATIONS_COUNT), rng.random() < POWER_FAILS
+            server.faults.crash_at_operation(number, power=power_again)
 
     def _elected(self, elected: SimServer) -> None:
         """Nobody is elected while the leader of an earlier term may still answer reads alone.

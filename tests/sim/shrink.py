@@ -105,7 +105,7 @@ class _Search:
 
     def _without_accidents(self) -> None:
         """A schedule that fails of its own tells more than one that waits for an accident."""
-        for field in ("crash_in_sync", "crash_at_snapshot"):
+        for field in ("crash_in_sync", "crash_at_snapshot", "crash_again"):
             self._try(msgspec.structs.replace(self.plan, **{field: 0.0}), self.keep)
 
     def _reduce_steps(self) -> None:

@@ -24,7 +24,9 @@ from tests.sim.plan import Plan
 from tests.sim.process import SimServer, SimSettings
 from tests.sim.simulation import Simulation
 
-QUIET = Plan(faults=(), duration_s=12.0, crash_in_sync=0.0, crash_at_snapshot=0.0, threshold=15, trailing=3)
+QUIET = Plan(
+    faults=(), duration_s=12.0, crash_in_sync=0.0, crash_at_snapshot=0.0, crash_again=0.0, threshold=15, trailing=3
+)
 """Nothing breaks but what a test breaks."""
 CRASHES = msgspec.structs.replace(QUIET, faults=("crash", "power", "isolate"))
 
@@ -97,8 +99,13 @@ def test_a_process_may_end_instead_of_every_kind_of_operation(end: str, power: b
     def strike(simulation: Simulation, server: SimServer, rng: random.Random) -> None:
         server.faults.crash_at_operation(rng.randrange(40), power=power)
 
-    operations = ("create", "write", "sync", "rename", "sync folder", "remove", "make folder")
+    operations = ("create", "allocate", "write", "sync", "rename", "sync folder", "remove", "make folder")
     run_until([f"{end} at {each}" for each in operations], strike, plan=CRASHES, interval_s=0.5)
+
+
+def test_a_server_may_die_again_while_it_cuts_what_is_torn() -> None:
+    plan = msgspec.structs.replace(QUIET, crash_in_sync=0.05, crash_again=0.9)
+    run_until(["power lost at cut", "killed at cut"], lambda simulation, server, rng: None, plan=plan)
 
 
 @pytest.mark.parametrize("part", ["journal", "snapshots"])

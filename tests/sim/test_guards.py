@@ -16,7 +16,7 @@ from tests.sim.simulation import HEAL_S, Simulation, run_seed
 from tests.sim.state import ListState
 
 SEEDS_COUNT = 40
-QUIET = Plan(faults=(), duration_s=4.0, crash_in_sync=0.0, crash_at_snapshot=0.0)
+QUIET = Plan(faults=(), duration_s=4.0, crash_in_sync=0.0, crash_at_snapshot=0.0, crash_again=0.0)
 
 
 def kind_of(plan: Plan) -> str | None:

@@ -99,6 +99,11 @@ def test_a_command_says_all_that_differs_from_the_named_plan() -> None:
     ]
 
 
+def test_a_command_says_every_digit_of_a_number() -> None:
+    plan = msgspec.structs.replace(PLANS["leases"], writes_rate=12.3456789)
+    assert command("leases", plan, 3).endswith(" --writes-rate 12.3456789")
+
+
 def test_a_story_tells_the_schedule_and_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--plan", "changing-members", "--start", "2", "--seeds", "1", "--story", "--keep", "1,3"]) == 0
     out = capsys.readouterr().out
