@@ -185,6 +185,7 @@ def command_matrix(given: argparse.Namespace) -> int:
         [workload.name for workload in chosen_workloads(given.workload)],
         minutes=given.minutes,
         seed=given.seed,
+        both_networks=choose_mode(chosen, machine) != "links" and "links" in machine.abilities,
     )
     if not plans:
         raise UsageError("none of the faults can be had here")

@@ -28,6 +28,8 @@ JUDGED = frozenset({0, 1, 3})
 """Exit codes of a run that was judged: passed, broken, undecided."""
 FIVE_NODES = frozenset({"partition", "kill"})
 """Packages whose faults only show all their forms with five servers."""
+BOTH_NETWORKS = ("partition", "packets")
+"""Packages that a matrix also runs on links, where it would otherwise only use namespaces: there connections break."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,20 +54,38 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         return self.exit_code == 0 and self.summary is not None
 
 
-def matrix_plans(packages: dict[str, list[str]], workloads: Sequence[str], *, minutes: float, seed: int) -> list[Plan]:
+def matrix_plans(
+    packages: dict[str, list[str]],
+    workloads: Sequence[str],
+    *,
+    minutes: float,
+    seed: int,
+    both_networks: bool = False,
+) -> list[Plan]:
     """Return the runs of one matrix: each package of faults with all workloads at once, in `minutes` altogether.
 
-    All workloads share the cluster of a run, so every pair of workload and fault occurs. Groups of three and of five
-    alternate; the seed decides the order.
+    All workloads share the cluster of a run, so every pair of workload and fault occurs. With `both_networks` the
+    packages of BOTH_NETWORKS have a second run, on links.
     """
     rng = random.Random(f"matrix {seed}")
-    share_s = minutes * 60.0 / max(1, sum(weight_of(names) for names in packages.values()))
+    runs = [(package, "auto") for package in packages]
+    if both_networks:
+        runs += [(package, "links") for package in BOTH_NETWORKS if package in packages]
+    share_s = minutes * 60.0 / max(1, sum(weight_of(packages[package]) for package, _ in runs))
     plans: list[Plan] = []
-    for package, names in packages.items():
-        seconds = max(20.0, share_s * weight_of(names) - RUN_EXTRA_S)
+    for package, network in runs:
+        names = packages[package]
         nodes = 5 if package in FIVE_NODES else 3
-        arguments = ("--workload", ",".join(workloads), "--fault", ",".join(names), "--nodes", str(nodes))
-        plans.append(Plan(name=package, arguments=(*arguments, "--seed", str(rng.getrandbits(32))), seconds=seconds))
+        arguments = ["--workload", ",".join(workloads), "--fault", ",".join(names), "--nodes", str(nodes)]
+        if network != "auto":
+            arguments += ["--network", network]
+        plans.append(
+            Plan(
+                name=package if network == "auto" else f"{package}-{network}",
+                arguments=(*arguments, "--seed", str(rng.getrandbits(32))),
+                seconds=max(20.0, share_s * weight_of(names) - RUN_EXTRA_S),
+            )
+        )
     return plans
 
 

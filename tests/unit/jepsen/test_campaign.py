@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from jepsen.__main__ import chosen_faults, chosen_workloads, parser
-from jepsen.campaign import RUN_EXTRA_S, matrix_plans, soak_plans
+from jepsen.campaign import BOTH_NETWORKS, RUN_EXTRA_S, matrix_plans, soak_plans
 from jepsen.nemesis.registry import FAULTS, packages
 from jepsen.workloads.registry import WORKLOADS
 
@@ -19,6 +19,15 @@ def test_the_matrix_has_every_fault_with_every_workload_in_its_time() -> None:
         assert [each.name for each in chosen_workloads(given.workload)] == list(WORKLOADS)
         seen += [each.name for each in chosen_faults(given.fault)]
     assert seen == list(FAULTS)
+    assert sum(plan.seconds + RUN_EXTRA_S for plan in plans) == pytest.approx(30 * 60, rel=0.02)
+
+
+def test_what_differs_between_networks_runs_on_both() -> None:
+    plans = matrix_plans(packages(), list(WORKLOADS), minutes=30, seed=5, both_networks=True)
+    assert [plan.name for plan in plans] == [*packages(), *(f"{package}-links" for package in BOTH_NETWORKS)]
+    networks = [parser().parse_args(["run", *plan.arguments]).network for plan in plans]
+    assert networks == ["auto"] * len(packages()) + ["links"] * len(BOTH_NETWORKS)
+    assert len({plan.arguments[-1] for plan in plans}) == len(plans), "a seed of its own for each"
     assert sum(plan.seconds + RUN_EXTRA_S for plan in plans) == pytest.approx(30 * 60, rel=0.02)
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from jepsen.generator import FIRST_S, QUIET_S, schedule
+from jepsen.generator import CALM_EVERY, CALM_S, FIRST_S, QUIET_S, schedule
 from jepsen.nemesis.registry import FAULTS
 
 ALL = tuple(FAULTS.values())
@@ -27,7 +27,13 @@ def test_each_step_keeps_its_fault_s_bounds() -> None:
     for position, step in enumerate(steps):
         low, high = FAULTS[step.fault].hold_s
         assert low <= step.hold_s <= high
-        assert step.quiet_s == FIRST_S if position == 0 else QUIET_S[0] <= step.quiet_s <= QUIET_S[1]
+        if position == 0:
+            assert step.quiet_s == FIRST_S
+        elif position % CALM_EVERY:
+            assert QUIET_S[0] <= step.quiet_s <= QUIET_S[1]
+        else:
+            beyond_s = step.quiet_s - FAULTS[steps[position - 1].fault].recovery_s
+            assert CALM_S[0] <= beyond_s <= CALM_S[1], "errors would be excused from the first fault to the last"
     assert len({step.seed for step in steps}) == len(steps)
 
 
