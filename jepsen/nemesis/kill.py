@@ -1,6 +1,7 @@
 """Processes that die without a word: killed by us, or by themselves at a named place of their code."""
 
 import random
+from collections.abc import Sequence
 from typing import ClassVar
 
 import trio
@@ -10,6 +11,7 @@ from jepsen.cluster import POLL_INTERVAL_S, Cluster, Node
 from jepsen.nemesis import targets
 from jepsen.nemesis.package import Fault, Injection, NotInjected
 from jepsen.nemesis.processes import KILLED, RECOVERY_S, down, kill_at_once, require_silent, start_all
+from jepsen.nemesis.strike import Strike
 from jepsen.nemesis.targets import Share
 
 LATE_S = (1.0, 4.0)
@@ -18,26 +20,14 @@ DEATH_TIMEOUT_S = 4.0
 """How much longer than the hold a server is given to reach the place where it must die."""
 
 
-class Kill(Fault):
+class Kill(Strike):
     """Base: some servers are killed at once, and all that are down are started again."""
 
     package = "kill"
-    recovery_s = RECOVERY_S
-    share: ClassVar[Share] = Share.ONE
+    blow = "SIGKILL"
 
-    def __init__(self) -> None:
-        self._victims: list[Node] = []
-
-    async def choose(self, cluster: Cluster, rng: random.Random) -> list[Node]:
-        """Whom to kill; raises NotInjected."""
-        return targets.some(cluster, self.share, rng)
-
-    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
-        self._victims = []
-        victims = await self.choose(cluster, rng)
+    def strike(self, victims: Sequence[Node]) -> None:
         kill_at_once(victims)
-        self._victims = victims
-        return Injection(what=f"SIGKILL to {targets.names(victims)}", nodes=[node.name for node in victims])
 
     async def evidence(self, cluster: Cluster) -> str:
         for node in self._victims:

@@ -1,38 +1,27 @@
 """Processes that stand still (SIGSTOP) for longer than leases and elections, and go on as if nothing had been."""
 
 import random
-from typing import ClassVar
+from collections.abc import Sequence
 
 from jepsen.cluster import Cluster, Node
 from jepsen.nemesis import targets
-from jepsen.nemesis.package import Fault, Injection, NotInjected
-from jepsen.nemesis.processes import RECOVERY_S, is_stopped, process_state, require_silent, wait_all_answering
+from jepsen.nemesis.package import NotInjected
+from jepsen.nemesis.processes import is_stopped, process_state, require_silent, wait_all_answering
+from jepsen.nemesis.strike import Strike
 from jepsen.nemesis.targets import Share
 
 
-class Pause(Fault):
+class Pause(Strike):
     """Base: some servers are stopped by SIGSTOP, and go on at SIGCONT."""
 
     package = "pause"
+    blow = "SIGSTOP"
     hold_s = (3.0, 6.0)
-    recovery_s = RECOVERY_S
     """A lease is 0.54 s, an election at most 1.2 s: the others have long chosen another leader."""
-    share: ClassVar[Share] = Share.ONE
 
-    def __init__(self) -> None:
-        self._victims: list[Node] = []
-
-    async def choose(self, cluster: Cluster, rng: random.Random) -> list[Node]:
-        """Whom to stop; raises NotInjected."""
-        return targets.some(cluster, self.share, rng)
-
-    async def inject(self, cluster: Cluster, rng: random.Random) -> Injection:
-        self._victims = []
-        victims = await self.choose(cluster, rng)
+    def strike(self, victims: Sequence[Node]) -> None:
         for node in victims:
             node.pause()
-        self._victims = victims
-        return Injection(what=f"SIGSTOP to {targets.names(victims)}", nodes=[node.name for node in victims])
 
     async def evidence(self, cluster: Cluster) -> str:
         if not self._victims:

@@ -1,5 +1,7 @@
 """Who answers, who is asked instead, and what is sent again."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -135,18 +137,24 @@ async def frozen(method: str, body: bytes, caller: Caller) -> bytes:
     raise AssertionError
 
 
-async def test_a_write_at_a_frozen_leader_is_unknown_soon_after_another_leads(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+@asynccontextmanager
+async def at_a_frozen_leader(folder: Path) -> AsyncIterator[tuple[ServerParts, ServerParts]]:
+    """A follower of a leader that answers nothing, and a server that may lead next."""
     pool = FakePool()
     async with (
-        server_parts(tmp_path, 1, pool=pool) as old,
-        server_parts(tmp_path, 2, pool=pool) as follower,
-        server_parts(tmp_path, 3, pool=pool) as new,
-        trio.open_nursery() as nursery,
+        server_parts(folder, 1, pool=pool) as old,
+        server_parts(folder, 2, pool=pool) as follower,
+        server_parts(folder, 3, pool=pool) as new,
     ):
         follow(follower, old)
         pool.handlers[old.peer.address] = frozen
+        yield follower, new
+
+
+async def test_a_write_at_a_frozen_leader_is_unknown_soon_after_another_leads(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with at_a_frozen_leader(tmp_path) as (follower, new), trio.open_nursery() as nursery:
         ended_s = []
 
         async def write() -> None:
@@ -167,15 +175,7 @@ async def test_a_write_at_a_frozen_leader_is_unknown_soon_after_another_leads(
 async def test_a_read_at_a_frozen_leader_is_asked_anew_of_the_next_one(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    pool = FakePool()
-    async with (
-        server_parts(tmp_path, 1, pool=pool) as old,
-        server_parts(tmp_path, 2, pool=pool) as follower,
-        server_parts(tmp_path, 3, pool=pool) as new,
-        trio.open_nursery() as nursery,
-    ):
-        follow(follower, old)
-        pool.handlers[old.peer.address] = frozen
+    async with at_a_frozen_leader(tmp_path) as (follower, new), trio.open_nursery() as nursery:
         answers = []
 
         async def read() -> None:
