@@ -3,6 +3,7 @@
 An order of all operations exists if there is one for each key (Herlihy and Wing), so each is searched alone.
 What certainly did not happen is left out; what ended unknown may have happened at any moment after it began, or never.
 A read in mode stale is not linearizable by promise: it only must show the state of some moment before it ended.
+A key that somebody wrote and nobody could read in the end is not decided: what was lost there nobody has seen.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,7 +37,7 @@ def check_keys(
     """Search each key's operations for a legal order."""
     findings = Findings(per_kind_max=ANOMALIES_MAX)
     undecided: list[str] = []
-    checked_count = spent = 0
+    checked_count = spent = unread_count = 0
     keys = by_key(operations)
     for key, of_key in keys.items():
         try:
@@ -45,6 +46,7 @@ def check_keys(
             findings.add("contradiction", f"{error}.", key=key, operations=_crooked(of_key, model))
             continue
         checked_count += len(calls)
+        unread_count += _is_unread(calls)
         left = min(configurations_max, configurations_max_total - spent)
         found = search(calls, configurations_max=left) if left > 0 else None
         spent += found.configurations_count if found else 0
@@ -56,9 +58,24 @@ def check_keys(
     if undecided:
         few = ", ".join(undecided[:3])
         summary += f"; given up on {len(undecided):,} keys ({few}) after {spent:,} configurations"
+    if unread_count:
+        summary += f"; no final read of {unread_count:,} keys"
     return findings.verdict(
-        checker=checker, workload=workload, decided=not undecided, summary=summary, checked_count=checked_count
+        checker=checker,
+        workload=workload,
+        decided=not undecided and not unread_count,
+        summary=summary,
+        checked_count=checked_count,
     )
+
+
+def _is_unread(calls: Iterable[Call]) -> bool:
+    """Whether somebody wrote, or may have, and nobody saw what was left in the end."""
+    is_written = is_read = False
+    for call in calls:
+        is_written |= not call.is_pure
+        is_read |= call.is_pure and call.operation.phase == "final"
+    return is_written and not is_read
 
 
 def _crooked(operations: Iterable[Operation], model: Model) -> list[Operation]:

@@ -92,7 +92,10 @@ def check(history: History) -> Verdict:
         summary += f"; {_table(errors)}"
     if history.faults:
         summary += f"; last errors {seconds(_recovery_ns(wrong, history.faults))} after a healing"
-    return findings.verdict(checker="outcomes", summary=summary, checked_count=len(history.operations))
+    # A run that did nothing has not shown that anything can be done.
+    return findings.verdict(
+        checker="outcomes", decided=bool(ok_count), summary=summary, checked_count=len(history.operations)
+    )
 
 
 def _ok_count(operations: Iterable[Operation]) -> int:

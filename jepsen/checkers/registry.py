@@ -8,7 +8,7 @@ import msgspec
 from jepsen.checkers import outcomes, replicas, terms
 from jepsen.checkers.recovery import check_recovery
 from jepsen.checkers.verdict import Checker, Verdict
-from jepsen.history import History
+from jepsen.history import History, Outcome
 from jepsen.workloads.registry import WORKLOADS
 
 GENERAL: list[Checker] = [outcomes.check, replicas.check, terms.check, check_recovery]
@@ -18,7 +18,7 @@ GENERAL: list[Checker] = [outcomes.check, replicas.check, terms.check, check_rec
 def checkers_for(history: History) -> list[Checker]:
     """Return the judges of this history, those of its workloads first."""
     chosen: list[Checker] = []
-    for name in history.workloads():
+    for name in sorted({*history.workloads(), *_asked_for(history)}):
         own = WORKLOADS[name].checkers() if name in WORKLOADS else []
         chosen += own or [_nobody(name)]
     return chosen + GENERAL
@@ -36,7 +36,20 @@ def judge(history: History) -> list[Verdict]:
         ) as error:  # border: a history may hold anything, and one checker's fall must not hide another's word
             verdict = _fallen(checker, error)
         verdicts.append(msgspec.structs.replace(verdict, took_s=time.perf_counter() - began_s))
-    return verdicts
+    acknowledged = {each.workload for each in history.operations if each.outcome is Outcome.OK and each.phase == "main"}
+    return [each if each.workload in acknowledged or not each.workload else _of_nothing(each) for each in verdicts]
+
+
+def _asked_for(history: History) -> list[str]:
+    """The workloads that the run was to have; one that did nothing at all must not be forgotten."""
+    names = history.begin.options.get("workloads")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _of_nothing(verdict: Verdict) -> Verdict:
+    """Where nothing was acknowledged before the final reads, nothing that was found says that a promise was kept."""
+    summary = f"no operation was acknowledged; {verdict.summary}"
+    return msgspec.structs.replace(verdict, decided=False, summary=summary)
 
 
 def _fallen(checker: Checker, error: Exception) -> Verdict:

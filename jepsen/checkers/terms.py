@@ -7,9 +7,10 @@ again and again show elections that the pre-vote was to prevent.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from jepsen.checkers.findings import Findings
+from jepsen.checkers.models import BEGINNING_NS
 from jepsen.checkers.verdict import Verdict
 from jepsen.checkers.words import seconds
 from jepsen.history import FaultWindow, History, Observation
@@ -19,7 +20,9 @@ ELECTIONS_PER_FAULT_MAX = 5
 ELECTIONS_SPARE_MAX = 3
 """The first of all, and one or two of a machine that was too busy."""
 ELECTIONS_PER_PARTITION_MAX = 2
-"""Who is cut off does not campaign (pre-vote): one leader may be lost, one vote split."""
+"""Who is cut off does not campaign (pre-vote): one leader may be lost, one vote split. Partitions that follow each
+other before the recovery is over are judged together; those within the recovery of another fault only by the bound of
+the whole run."""
 STORED_WITHIN_NS = 2_000_000_000
 """A disk that works has stored a term by then."""
 OBSERVED_WITHIN_NS = 1_000_000_000
@@ -162,18 +165,38 @@ def _check_elections(telling: Sequence[Observation], faults: Sequence[FaultWindo
     if raised > allowed:
         text = f"Terms rose by {raised} in the run; {len(faults)} faults explain {allowed} at most."
         findings.add("too many elections", text)
-    ordered = sorted(faults, key=lambda fault: fault.began_ns)
-    for fault, following in zip(ordered, [*ordered, None][1:], strict=True):
-        if fault.package != "partition" or "flapping" in fault.name:
-            continue
-        over_ns = fault.ended_ns + fault.recovery_ns
-        if following is not None:
-            over_ns = min(over_ns, following.began_ns)
-        before = max((each.facts["term"] for each in telling if each.at_ns < fault.began_ns), default=0)
+    convicted: FaultWindow | None = None
+    for chain, over_ns in _chains(faults):
+        if chain[0] is convicted:
+            continue  # the rest of a chain would say it again
+        began_ns = chain[0].began_ns
+        before = max((each.facts["term"] for each in telling if each.at_ns < began_ns), default=0)
         after = max((each.facts["term"] for each in telling if each.at_ns < over_ns), default=0)
-        if before and after - before > ELECTIONS_PER_PARTITION_MAX:
-            text = f"Terms rose by {after - before} from {seconds(fault.began_ns)} to {seconds(over_ns)}: {fault.what}."
-            findings.add("too many elections", text, key=fault.name)
+        if before and after - before > ELECTIONS_PER_PARTITION_MAX * len(chain):
+            whats = "; ".join(fault.what for fault in chain)
+            text = f"Terms rose by {after - before} from {seconds(began_ns)} to {seconds(over_ns)}: {whats}."
+            findings.add("too many elections", text, key=chain[-1].name)
+            convicted = chain[0]
+
+
+def _chains(faults: Iterable[FaultWindow]) -> Iterator[tuple[list[FaultWindow], int]]:
+    """Yield partitions that follow each other, the first of them in the quiet, and until when nothing else can be why.
+
+    A chain is yielded with each of its partitions anew.
+    """
+    ordered = sorted(faults, key=lambda fault: fault.began_ns)
+    chain: list[FaultWindow] = []
+    others_over_ns = chain_over_ns = BEGINNING_NS
+    for fault, following in zip(ordered, [*ordered, None][1:], strict=True):
+        over_ns = fault.ended_ns + fault.recovery_ns
+        if fault.package != "partition" or "flapping" in fault.name or fault.began_ns < others_over_ns:
+            others_over_ns = max(others_over_ns, over_ns)
+            chain = []
+            continue
+        chain = [*chain, fault] if fault.began_ns < chain_over_ns else [fault]
+        chain_over_ns = max(chain_over_ns, over_ns)
+        # Who is asked before the next one begins may answer after it.
+        yield chain, over_ns if following is None else min(over_ns, following.began_ns - OBSERVED_WITHIN_NS)
 
 
 def _check_end(telling: Iterable[Observation], history: History, findings: Findings) -> None:

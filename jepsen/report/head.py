@@ -40,7 +40,8 @@ def sentence(summary: RunSummary) -> str:
         return f"{size}; nobody judged the run."
     if undecided:
         names = ", ".join(_name(verdict.checker, verdict.workload) for verdict in undecided)
-        return f"{size}; not decided: {names}."
+        why = " None of the faults that were asked for took effect." if summary.is_calm else ""
+        return f"{size}; not decided: {names}.{why}"
     return f"{size}; {plural(len(summary.verdicts), 'checker')} found nothing wrong."
 
 

@@ -102,6 +102,11 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         return "passed" if self.passed else "undecided"
 
     @property
+    def is_calm(self) -> bool:
+        """Whether faults were asked for, and of none the effect was seen."""
+        return bool(self.faults or self.no_turn) and not any(fault.counted for fault in self.faults)
+
+    @property
     def operations_count(self) -> int:
         return sum(workload.total for workload in self.workloads)
 

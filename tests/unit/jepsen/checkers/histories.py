@@ -66,6 +66,19 @@ def op(
 SECOND = 1_000_000_000
 
 
+def with_final_reads(operations: Sequence[Operation]) -> list[Operation]:
+    """And a final read of each key, by its workload's words, which says nothing that could be wrong."""
+    kinds_of = {each.key: each.workload for each in operations}
+    at = max((each.ended_ns for each in operations), default=0) + 1
+    final = []
+    for key, workload in kinds_of.items():
+        words: tuple[Any, ...] = (
+            ("txn", at, at, [["read", "x", None]], [["read", "x", None]]) if workload == "txn" else ("read", at, at)
+        )
+        final.append(op(*words, mode="stale", key=key, workload=workload, phase="final"))
+    return [*operations, *final]
+
+
 def fault(
     began_s: float,
     ended_s: float,

@@ -20,6 +20,7 @@ from tests.unit.jepsen.checkers.histories import (
     history,
     op,
     simulated_register,
+    with_final_reads,
 )
 
 SEEDS = st.integers(0, 2**32)
@@ -99,8 +100,25 @@ BAD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good_histories_pass(name: str) -> None:
-    verdict = check_registers(history(*GOOD[name]))
+    verdict = check_registers(history(*with_final_reads(GOOD[name])))
     assert verdict.passed, verdict.anomalies
+
+
+def test_a_key_that_was_written_and_not_read_in_the_end_is_not_decided() -> None:
+    final = op("read", 4, 5, None, 7, phase="final")
+    read = [op("write", 0, 1, 7), final]
+    assert check_registers(history(*read)).passed
+    assert check_registers(history(*read, op("read", 0, 1, key="only read"))).passed
+    for more in (
+        [op("write", 0, 1, 7, key="lost")],
+        [op("write", 0, 1, 7, key="lost", outcome=UNKNOWN)],
+        [op("write", 0, 1, 7, key="lost"), op("read", 2, 3, None, 7, key="lost")],
+        [op("write", 0, 1, 7, key="lost"), op("read", 2, 3, key="lost", phase="final", outcome=FAILED)],
+    ):
+        verdict = check_registers(history(*read, *more))
+        assert verdict.valid
+        assert not verdict.decided
+        assert "no final read of 1 keys" in verdict.summary
 
 
 @pytest.mark.parametrize("name", BAD)

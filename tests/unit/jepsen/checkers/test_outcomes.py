@@ -58,7 +58,6 @@ GOOD: dict[str, list[Any]] = {
     "an operation that began before the fault": [did(1), did(6, "PUT /: TooSlowError()", lasting_s=5), FAULT],
     "a compare-and-set that came too late": [did(1), did(2, outcome=FAILED)],
     "cancelled when the run was over": [did(1), did(30, "cancelled", outcome=UNKNOWN)],
-    "a run that was interrupted at once": [did(1, "cancelled", outcome=UNKNOWN)],
 }
 BAD: dict[str, list[Any]] = {
     "error without a fault": [did(1), did(2, NO_LEADER)],
@@ -78,6 +77,13 @@ BAD: dict[str, list[Any]] = {
 def test_good_histories_pass(name: str) -> None:
     verdict = check(history(*GOOD[name]))
     assert verdict.passed, verdict.anomalies
+
+
+@pytest.mark.parametrize("lines", [[], [did(1, "cancelled", outcome=UNKNOWN)]])
+def test_a_run_in_which_nothing_was_done_is_not_decided(lines: list[Any]) -> None:
+    verdict = check(history(*lines))
+    assert verdict.valid
+    assert not verdict.decided
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -1,12 +1,15 @@
-"""A cluster that does not come back is convicted; a run that was interrupted is not acquitted."""
+"""A cluster that does not come back is convicted; a run that was interrupted, or without faults, is not acquitted."""
+
+import msgspec
 
 from jepsen.checkers.recovery import check_recovery
-from jepsen.history import Begin, End, History
+from jepsen.history import Begin, End, FaultWindow, History
+from tests.unit.jepsen.checkers.histories import fault
 
 
-def history(end: End | None) -> History:
-    begin = Begin(seed=1, command="", version="", started="", options={}, machine={})
-    return History(begin=begin, operations=[], faults=[], observations=[], end=end)
+def history(end: End | None, *faults: FaultWindow, asked: tuple[str, ...] = ()) -> History:
+    begin = Begin(seed=1, command="", version="", started="", options={"faults": list(asked)}, machine={})
+    return History(begin=begin, operations=[], faults=list(faults), observations=[], end=end)
 
 
 def test_a_cluster_that_came_back_passes() -> None:
@@ -24,3 +27,14 @@ def test_without_an_end_nothing_is_decided() -> None:
     verdict = check_recovery(history(None))
     assert verdict.valid
     assert not verdict.passed
+
+
+def test_where_no_fault_took_effect_nothing_is_decided() -> None:
+    seen = fault(1, 2)
+    unseen = msgspec.structs.replace(seen, evidence="")
+    end = End(at_ns=1, facts={"trouble": []})
+    assert not check_recovery(history(end, unseen, asked=("kill-one",))).decided
+    assert not check_recovery(history(end, asked=("kill-one",))).decided
+    assert not check_recovery(history(end, unseen)).decided
+    assert check_recovery(history(end, unseen, seen, asked=("kill-one",))).passed
+    assert not check_recovery(history(End(at_ns=1, facts={"trouble": ["no leader"]}), unseen)).valid

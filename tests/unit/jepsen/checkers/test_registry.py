@@ -8,7 +8,7 @@ from jepsen.checkers.registry import GENERAL, checkers_for, judge
 from jepsen.checkers.verdict import Verdict
 from jepsen.history import End, History
 from jepsen.workloads.registry import WORKLOADS
-from tests.unit.jepsen.checkers.histories import history, op, seen
+from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, history, op, seen
 
 END = End(at_ns=9, facts={"digests": {"server-1": [1, "x"]}, "trouble": []})
 
@@ -23,7 +23,7 @@ def test_every_workload_has_a_judge() -> None:
 
 
 def test_each_verdict_says_how_long_it_took() -> None:
-    verdicts = judge(history(op("write", 0, 1, 7), op("read", 2, 3, None, 7), seen(0, "leader", 1), END))
+    verdicts = judge(history(op("write", 0, 1, 7), op("read", 2, 3, None, 7, phase="final"), seen(0, "leader", 1), END))
     assert [verdict.checker for verdict in verdicts] == ["linearizable", "outcomes", "replicas", "terms", "recovery"]
     assert all(verdict.passed and verdict.took_s > 0 for verdict in verdicts)
 
@@ -49,3 +49,21 @@ def test_a_saved_history_is_judged_the_same() -> None:
     again = msgspec.json.decode(msgspec.json.encode(made), type=History)
     untimed = [[msgspec.structs.replace(each, took_s=0.0) for each in judge(one)] for one in (made, again)]
     assert untimed[0] == untimed[1]
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_workload_of_which_nothing_was_acknowledged_is_not_decided(name: str) -> None:
+    made = history(op("write", 0, 1, 7), END)
+    made.begin.options["workloads"] = ["register", name]
+    calls = [op("add", 0, 1, 7, workload=name, outcome=FAILED), op("add", 2, 3, 8, workload=name, outcome=UNKNOWN)]
+    for operations in ([], calls):
+        made.operations = operations
+        [verdict] = [each for each in judge(made) if each.workload == name]
+        assert not verdict.decided
+        assert "no operation was acknowledged" in verdict.summary
+
+
+def test_final_reads_alone_do_not_make_a_workload_pass() -> None:
+    [verdict] = [each for each in judge(history(op("read", 0, 1, phase="final"), END)) if each.workload]
+    assert verdict.valid
+    assert not verdict.decided

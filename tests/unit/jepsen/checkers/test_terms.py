@@ -93,6 +93,27 @@ GOOD: dict[str, list[Any]] = {
         fault(10, 12, recovery_s=8, name="partition-leader"),
         fault(12.5, 20, name="kill-all"),
     ],
+    "elections left over from a fault right before a partition": [
+        *campaign(4),
+        fault(2, 8, recovery_s=8, name="kill-all"),
+        fault(10.5, 20, name="partition-one"),
+    ],
+    "elections left over from a partition right before another": [
+        *campaign(4),
+        fault(5, 9.5, recovery_s=8, name="partition-leader"),
+        fault(11.5, 20, name="partition-one"),
+    ],
+    "elections left over from what went before two partitions": [
+        *campaign(4),
+        fault(2, 6, recovery_s=8, name="kill-all"),
+        fault(8, 9.5, recovery_s=8, name="partition-leader"),
+        fault(11.5, 20, name="partition-one"),
+    ],
+    "elections of a fault that overlaps": [
+        *campaign(4),
+        fault(9.5, 20, name="kill-all"),
+        fault(10, 20, name="partition-one"),
+    ],
 }
 BAD: dict[str, list[Any]] = {
     "two leaders": [seen(0, "leader", 3), seen(5, "leader", 3, node="server-2")],
@@ -123,6 +144,21 @@ BAD: dict[str, list[Any]] = {
     "applied went away": [seen(0, "leader", 1, applied=90), end(server_1=90, server_2=80)],
     "too many elections": campaign(9),
     "too many elections in a partition": [*campaign(4), fault(10, 20, name="partition-one")],
+    "too many elections in a partition after the recovery of another fault": [
+        *campaign(4),
+        fault(2, 5, recovery_s=4, name="kill-all"),
+        fault(10, 20, name="partition-one"),
+    ],
+    "too many elections in two partitions": [
+        *campaign(6),
+        fault(9.5, 11, recovery_s=8, name="partition-one"),
+        fault(14.5, 20, name="partition-one"),
+    ],
+    "too many elections in the first of two partitions": [
+        *campaign(4),
+        fault(9.5, 14, recovery_s=8, name="partition-one"),
+        fault(16.5, 20, name="partition-one"),
+    ],
 }
 
 

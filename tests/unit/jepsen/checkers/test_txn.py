@@ -6,7 +6,7 @@ import pytest
 
 from jepsen.checkers.txn import check
 from jepsen.history import Operation
-from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, history, kinds, op
+from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, history, kinds, op, with_final_reads
 
 R, W = "read", "write"
 
@@ -82,8 +82,13 @@ KINDS = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good_histories_pass(name: str) -> None:
-    verdict = check(history(*GOOD[name]))
+    verdict = check(history(*with_final_reads(GOOD[name])))
     assert verdict.passed, verdict.anomalies
+
+
+def test_a_group_that_was_written_and_not_read_in_the_end_is_not_decided() -> None:
+    assert not check(history(WRITE_BOTH)).decided
+    assert check(history(WRITE_BOTH, txn(2, 3, (R, "a", 1), phase="final"))).passed
 
 
 @pytest.mark.parametrize("name", BAD)
