@@ -113,7 +113,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 PLANS = {
     "three-servers": Plan(),
-    "five-servers": Plan(nodes=5),
+    "five-servers": Plan(nodes=5, fault_interval_s=1.5),
     "changing-members": Plan(membership=True),
     "down-to-one-member": Plan(nodes=2, membership=True, members_min=1),
     "leases": Plan(
@@ -125,9 +125,9 @@ PLANS = {
     "tiny-snapshots": Plan(threshold=5, trailing=0),
     "tiny-snapshots-five": Plan(nodes=5, threshold=5, trailing=0),
     "tiny-snapshots-three-to-five": Plan(membership=True, threshold=5, trailing=0),
-    "real-state": Plan(real_state=True),
+    "real-state": Plan(real_state=True, fault_interval_s=1.5),
     "rare-faults": Plan(fault_interval_s=4.0, duration_s=20.0),
-    "slow-disks": Plan(sync_mean_s=0.02, crash_in_sync=0.05),
+    "slow-disks": Plan(sync_mean_s=0.02, crash_in_sync=0.05, fault_interval_s=1.5),
 }
 """Name -> plan. `leases`: leaders are replaced while they may still hold a lease."""
 
