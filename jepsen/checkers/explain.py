@@ -1,8 +1,8 @@
 """Cuts calls without a legal order down to the few that show it.
 
 Only what cannot make a good history bad is left out: what began after some moment (and the ends of what was still under
-way then), reads, what a compare-and-set expected, and writes whose values none of the rest saw. Whatever remains
-therefore convicts the whole.
+way then), reads, denials, what a compare-and-set expected, and writes whose values none of the rest saw and on which no
+denial can rest. Whatever remains therefore convicts the whole.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
+from jepsen.checkers.denials import rests_on
 from jepsen.checkers.models import FOREVER_NS, Call, Slot, Value
 from jepsen.checkers.search import search
 
@@ -67,13 +68,20 @@ def until(calls: Iterable[Call], at_ns: int) -> list[Call]:
 
 
 def without(calls: Sequence[Call], positions: Collection[int]) -> list[Call]:
-    """Leave these out, but for writes whose values somebody among the rest saw."""
+    """Leave these out, but for writes whose values somebody among the rest saw, or on which a denial among it may rest.
+
+    In a legal order of all, what a kept denial saw instead is the last write before it: one that is kept, too.
+    """
     kept = dict(enumerate(calls))
+    needed = _Needed(calls)
     views: Counter[tuple[Slot, Value]] = Counter(token for call in calls for token in call.needs)
     leaving = set(positions)
     while True:
         going = [
-            at for at in leaving if not any(views[token] > calls[at].needs.count(token) for token in calls[at].sets)
+            at
+            for at in leaving
+            if not any(views[token] > calls[at].needs.count(token) for token in calls[at].sets)
+            and not any(denial in kept for denial in needed.by_denials(at))
         ]
         if not going:
             return list(kept.values())
@@ -81,6 +89,21 @@ def without(calls: Sequence[Call], positions: Collection[int]) -> list[Call]:
             leaving.remove(at)
             del kept[at]
             views.subtract(calls[at].needs)
+
+
+class _Needed:
+    """Which denials may rest on a write."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = calls
+        self._denials = [at for at, call in enumerate(calls) if call.denies]
+
+    def by_denials(self, at: int) -> list[int]:
+        """Positions of those that may rest on the call at this position."""
+        write = self._calls[at]
+        if not write.sets:
+            return []
+        return [denial for denial in self._denials if rests_on(self._calls[denial], write, self._calls)]
 
 
 class _Trial:

@@ -1,12 +1,14 @@
 """Linearizability, key by key: is there one order in which every client could have seen what it saw?
 
 An order of all operations exists if there is one for each key (Herlihy and Wing), so each is searched alone.
-What certainly did not happen is left out; what ended unknown may have happened at any moment after it began, or never.
+What certainly did not happen is left out, but for what was declined because something else than expected was there:
+that must have been so at some moment. What ended unknown may have happened at any moment after it began, or never.
 A read in mode stale is not linearizable by promise: it only must show the state of some moment before it ended.
 A key that somebody wrote and nobody could read in the end is not decided: what was lost there nobody has seen.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from jepsen.checkers.explain import CALLS_MAX, explain
 from jepsen.checkers.findings import Findings, by_key
@@ -129,6 +131,15 @@ def _diagnosis(few: Sequence[Call], calls: Sequence[Call], operations: Sequence[
                 f"{told(viewer.operation)}, although {told(later.operation)} had been acknowledged "
                 f"{seconds(viewer.began_ns - later.ended_ns)} before it began."
             )
+    for call in few:
+        if call.denies:
+            viewers = [each for each, _, value in _seen(calls) if _asks_for(call.operation, value)]
+            if viewers:
+                return "failed write seen", f"{told(viewers[0].operation)}, but {told(call.operation)}."
+            return "wrongly declined", (
+                f"No order of these {len(few)} operations explains why {told(call.operation)}: "
+                "what it expected must have been there."
+            )
     return "not linearizable", f"No order of these {len(few)} operations explains what their clients saw."
 
 
@@ -154,11 +165,16 @@ def _overwritten(calls: Sequence[Call], viewer: Call, slot: str, value: Value) -
 
 def _asks_for(operation: Operation, value: Value) -> bool:
     """Whether the value is among what the operation would have written."""
+    return value in map(value_of, _asked(operation))
+
+
+def _asked(operation: Operation) -> list[Any]:
+    """What the operation would have written; deletions are nothing that can be told from others."""
     match operation.function, operation.input:
         case "txn", [*micros]:
-            return any(micro[0] == "write" and value_of(micro[2]) == value for micro in micros)
+            return [micro[2] for micro in micros if micro[0] == "write" and micro[2] is not None]
         case "cas", [_, new]:
-            return value_of(new) == value
+            return [] if new is None else [new]
         case "write", new:
-            return value_of(new) == value
-    return False
+            return [] if new is None else [new]
+    return []

@@ -5,10 +5,11 @@ next; where none is left, the last choice is taken back. Two ways that put the s
 the same future, so the second is not walked (G. Lowe, "Testing for linearizability", 2017). What makes it quick beside
 that never changes the answer:
 
-* a legal read is put at once: it takes nothing from anybody;
+* a legal read is put at once: it takes nothing from anybody (nor does one that saw what is *not* there);
 * a value that somebody is still to see, and nobody can write again, is not overwritten;
-* a call whose end is not known, and whose values nobody saw, is left out; if somebody saw them and nobody else wrote
-  them, it ended when the first of those did.
+* a call whose end is not known, and whose values nobody saw, is left out, unless a denial (`denials.py`) may rest on
+  it; if somebody saw them and nobody else wrote them, it ended when the first of those did;
+* a denial is left out if something else was certainly there at some moment while it was made.
 """
 
 from collections import defaultdict
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from jepsen.checkers.denials import Denials
 from jepsen.checkers.models import FOREVER_NS, Call, Slot, Value
 
 CONFIGURATIONS_MAX = 300_000
@@ -32,7 +34,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     legal: bool | None
     """Whether there is a legal order. None: the bound was reached before the answer."""
     order: list[int]
-    """Positions of the calls in a legal order; where there is none, the furthest that one got."""
+    """Positions of the calls in a legal order; where there is none, the furthest that one got. Denials for which any
+    order has room are not in it."""
     configurations_count: int
     """Different (calls put, state) that were looked at."""
 
@@ -52,7 +55,10 @@ def settled_bounds(calls: Sequence[Call]) -> dict[int, int] | None:
     """
     ends = {position: call.ended_ns for position, call in enumerate(calls)}
     while True:
-        uses = _Uses(calls, ends)
+        denials = Denials(calls, ends)
+        for position in denials.empty:
+            del ends[position]
+        uses = _Uses(calls, ends, denials)
         idle = [position for position, end_ns in ends.items() if end_ns == FOREVER_NS and uses.is_idle(position)]
         for position in idle:
             del ends[position]
@@ -74,9 +80,10 @@ def settled_bounds(calls: Sequence[Call]) -> dict[int, int] | None:
 class _Uses:
     """Who writes, and who sees, each value of each slot."""
 
-    def __init__(self, calls: Sequence[Call], ends: dict[int, int]) -> None:
+    def __init__(self, calls: Sequence[Call], ends: dict[int, int], denials: Denials) -> None:
         self._calls = calls
         self._ends = ends
+        self._denials = denials
         self._writers: dict[tuple[Slot, Value], list[int]] = defaultdict(list)
         self._viewers: dict[tuple[Slot, Value], list[int]] = defaultdict(list)
         for position in ends:
@@ -88,7 +95,9 @@ class _Uses:
     def is_idle(self, position: int) -> bool:
         """Whether it makes no difference if this call happened, or it cannot have happened."""
         others = (viewer for token in self._calls[position].sets for viewer in self._viewers[token])
-        return self.lacks_writer(position) or all(viewer == position for viewer in others)
+        if self.lacks_writer(position):
+            return True
+        return all(viewer == position for viewer in others) and not self._denials.may_rest_on(self._calls[position])
 
     def lacks_writer(self, position: int) -> bool:
         """Whether it needs a value that nobody writes."""
@@ -134,7 +143,9 @@ class _Search:
 
     def _intern(self, calls: list[Call]) -> None:
         """Slots become positions in the state; each (slot, value) becomes a small number, its token."""
-        slots = {slot: at for at, slot in enumerate(sorted({slot for c in calls for slot, _ in c.needs + c.sets}))}
+        slots = {
+            slot: at for at, slot in enumerate(sorted({slot for c in calls for slot, _ in c.needs + c.sets + c.denies}))
+        }
         tokens: dict[tuple[Slot, Value], int] = {}
 
         def numbered(pairs: tuple[tuple[Slot, Value], ...]) -> list[tuple[int, int]]:
@@ -143,6 +154,7 @@ class _Search:
         self._initial: State = tuple(tokens.setdefault((slot, None), len(tokens)) for slot in slots)
         self._needs = [numbered(call.needs) for call in calls]
         self._sets = [numbered(call.sets) for call in calls]
+        self._denies = [numbered(call.denies) for call in calls]
         self._viewers = [0] * len(tokens)
         """Token -> certain calls, not put yet, that must still see it."""
         self._writers = [0] * len(tokens)
@@ -213,13 +225,17 @@ class _Search:
                 if state[slot] != token:
                     break
             else:
-                if self._is_pure[number]:
+                if not self._is_pure[number]:
+                    choice.others.append(number)
+                elif not self._denies[number] or self._is_right(number, state):
                     self._lift(number)
                     choice.reads.append(number)
-                else:
-                    choice.others.append(number)
             event = self._next[event]
         return None
+
+    def _is_right(self, number: int, state: State) -> bool:
+        """Whether not all of what this denial denies is there."""
+        return any(state[slot] != token for slot, token in self._denies[number])
 
     def _choose(self, choice: _Choice) -> State | None:
         """Put the next one that may come and return the state after it; None: there is none."""

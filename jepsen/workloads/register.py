@@ -10,7 +10,8 @@ Operations, all with `key`; every value is a number that is written once in a ru
 
 A compare-and-set is made by index: a read (an operation of its own) finds the value and its index, and the set names
 that index. As no value is written twice, that is a compare-and-set by value, but for null: a key that was deleted,
-written and deleted again in between is absent as before, and index 0 asks for nothing else.
+written and deleted again in between is absent as before, and index 0 asks for nothing else. One that failed without an
+error was declined: then something else than `expected` must have been there at some moment while it was made.
 """
 
 import itertools

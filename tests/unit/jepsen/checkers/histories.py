@@ -133,7 +133,7 @@ def _extends(put: list[Call], rest: list[Call]) -> bool:
         state.update(call.sets)
     return any(
         call.began_ns <= first_end
-        and all(state.get(slot) == value for slot, value in call.needs)
+        and _allows(state, call)
         and _extends([*put, call], [other for other in rest if other is not call])
         for call in rest
     )
@@ -154,10 +154,15 @@ def _is_legal(order: Sequence[Call]) -> bool:
     for at, call in enumerate(order):
         if any(later.ended_ns < call.began_ns for later in order[at + 1 :]):
             return False
-        if any(state.get(slot) != value for slot, value in call.needs):
+        if not _allows(state, call):
             return False
         state.update(call.sets)
     return True
+
+
+def _allows(state: dict[str, Any], call: Call) -> bool:
+    is_denied = bool(call.denies) and all(state.get(slot) == value for slot, value in call.denies)
+    return not is_denied and all(state.get(slot) == value for slot, value in call.needs)
 
 
 def simulated_register(
@@ -223,10 +228,13 @@ def simulated_register(
             take_effect(what)
         else:
             running.pop(client)
-            done.append(_ended(what, client, key, now, OK if what.get("won", True) else FAILED))
+            has_lost = not what.get("won", True)
+            done.append(_ended(what, client, key, now, FAILED if has_lost else OK, error="" if has_lost else None))
     return done
 
 
-def _ended(what: dict[str, Any], client: int, key: str, now: int, outcome: Outcome) -> Operation:
-    got = what.get("got")
-    return op(what["function"], what["began"], now, what["given"], got, outcome=outcome, key=key, process=client)
+def _ended(
+    what: dict[str, Any], client: int, key: str, now: int, outcome: Outcome, *, error: str | None = None
+) -> Operation:
+    given, got = what["given"], what.get("got")
+    return op(what["function"], what["began"], now, given, got, outcome=outcome, key=key, process=client, error=error)

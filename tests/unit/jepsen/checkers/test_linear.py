@@ -40,6 +40,27 @@ GOOD = {
         op("cas", 2, 3, [6, 8], outcome=FAILED, error=""),
         op("read", 4, 5, None, 7),
     ],
+    "a cas that lost against a write that was still under way": [
+        op("write", 0, 1, 7),
+        op("write", 2, 9, 6),
+        op("cas", 3, 4, [7, 8], outcome=FAILED, error=""),
+        op("read", 5, 6, None, 6),
+    ],
+    "a cas that lost against an unknown write that nobody saw": [
+        op("write", 0, 1, 7),
+        op("write", 2, 3, 6, outcome=UNKNOWN),
+        op("cas", 4, 5, [7, 8], outcome=FAILED, error=""),
+        op("write", 6, 7, 9),
+        op("read", 8, 9, None, 9),
+    ],
+    "a cas that wanted nothing, and something was there": [
+        op("write", 0, 1, 7),
+        op("cas", 2, 3, [None, 8], outcome=FAILED, error=""),
+    ],
+    "a cas that was refused with an error says nothing of what was there": [
+        op("write", 0, 1, 7),
+        op("cas", 2, 3, [7, 8], outcome=FAILED),
+    ],
     "an unknown write that never happened": [op("write", 0, 1, 7, outcome=UNKNOWN), op("read", 2, 3)],
     "an unknown write that happened late": [
         op("write", 0, 1, 7, outcome=UNKNOWN),
@@ -66,6 +87,15 @@ BAD = {
         op("write", 0, 1, 7),
         op("cas", 2, 3, [7, 8], outcome=FAILED, error=""),
         op("read", 4, 5, None, 8),
+    ],
+    "wrongly declined": [op("write", 0, 1, 7), op("cas", 2, 3, [7, 8], outcome=FAILED, error="")],
+    "wrongly declined where nothing was ever there": [op("cas", 2, 3, [None, 8], outcome=FAILED, error="")],
+    "wrongly declined between two who saw what was expected": [
+        op("write", 0, 1, 7),
+        op("write", 2, 3, 6, outcome=UNKNOWN),
+        op("read", 4, 5, None, 7),
+        op("cas", 6, 7, [7, 8], outcome=FAILED, error=""),
+        op("read", 8, 9, None, 7),
     ],
     "never written, which even a stale read tells": [op("read", 0, 1, None, 7, mode="stale")],
     "seen before written by a stale read": [op("read", 0, 1, None, 7, mode="stale"), op("write", 2, 3, 7)],
@@ -149,6 +179,18 @@ def test_a_stale_read_among_hundreds_is_shown_by_a_few_operations() -> None:
     assert anomaly.kind == "stale read"
     assert len(anomaly.operations) == 3
     assert "cannot be placed" in anomaly.text
+
+
+def test_a_wrongly_declined_cas_among_hundreds_is_shown_by_a_few_operations() -> None:
+    operations = simulated_register(random.Random(3), operations=300)
+    at = max(each.ended_ns for each in operations) + 1
+    cas = op("cas", at + 2, at + 3, [1000, 1001], outcome=FAILED, error="")
+    operations += [op("write", at, at + 1, 1000), cas, op("read", at + 4, at + 5, None, 1000)]
+    [anomaly] = check_registers(history(*operations)).anomalies
+    assert anomaly.kind == "wrongly declined"
+    assert cas in anomaly.operations
+    # Unknown writes that came before might have been what was there.
+    assert len(anomaly.operations) <= 3 + sum(each.outcome is UNKNOWN for each in operations)
 
 
 @given(SEEDS, st.sampled_from([0, 3, 6]))

@@ -21,18 +21,26 @@ from tests.unit.jepsen.checkers.histories import (
 
 SPANS = st.tuples(st.integers(0, 12), st.integers(0, 8)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 VALUES = st.sampled_from([None, 1, 2, 3])
-OUTCOMES = st.sampled_from([OK, OK, OK, OK, UNKNOWN, FAILED])
+OUTCOMES = st.sampled_from([OK, OK, OK, OK, UNKNOWN, FAILED, FAILED])
+KINDS = st.sampled_from(["read", "write", "write", "expect"])
 
 
 @st.composite
-def register_operations(draw: st.DrawFn, most: int = 8) -> list[Operation]:
+def register_operations(
+    draw: st.DrawFn, most: int = 8, functions: tuple[str, ...] = ("read", "write", "cas")
+) -> list[Operation]:
     made = []
     for _ in range(draw(st.integers(1, most))):
         began, ended = draw(SPANS)
-        function = draw(st.sampled_from(["read", "write", "cas"]))
+        function = draw(st.sampled_from(functions))
+        if function == "declined":
+            made.append(op("cas", began, ended, [draw(VALUES), 0], outcome=FAILED, error=""))
+            continue
         given: Any = {"read": None, "write": draw(VALUES), "cas": [draw(VALUES), draw(VALUES)]}[function]
         got = draw(VALUES) if function == "read" else None
-        made.append(op(function, began, ended, given, got, outcome=draw(OUTCOMES)))
+        outcome = draw(OUTCOMES)
+        error = "" if function == "cas" and draw(st.booleans()) else None
+        made.append(op(function, began, ended, given, got, outcome=outcome, error=error))
     return made
 
 
@@ -42,9 +50,11 @@ def transactions(draw: st.DrawFn) -> list[Operation]:
     for _ in range(draw(st.integers(1, 6))):
         began, ended = draw(SPANS)
         slots = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
-        asked = [["write", slot, draw(VALUES)] if draw(st.booleans()) else ["read", slot, None] for slot in slots]
+        asked = [[draw(KINDS), slot, draw(VALUES)] for slot in slots]
+        asked = [[kind, slot, None if kind == "read" else value] for kind, slot, value in asked]
         got = [[kind, slot, draw(VALUES) if kind == "read" else value] for kind, slot, value in asked]
-        made.append(op("txn", began, ended, asked, got, outcome=draw(OUTCOMES)))
+        error = draw(st.sampled_from(["", None]))
+        made.append(op("txn", began, ended, asked, got, outcome=draw(OUTCOMES), error=error))
     return made
 
 
@@ -58,7 +68,49 @@ def test_the_search_and_the_definition_say_the_same_of_a_register(operations: li
     assert answer(operations) == has_legal_order(operations, register)
 
 
-@settings(max_examples=300)
+@settings(max_examples=800)
+@given(register_operations(most=7, functions=("read", "write", "write", "declined", "declined")))
+def test_so_they_do_where_much_was_declined(operations: list[Operation]) -> None:
+    assert answer(operations) == has_legal_order(operations, register)
+
+
+def test_a_declined_one_is_looked_for_at_every_moment_that_it_had() -> None:
+    declined = op("cas", 4, 8, [7, 9], outcome=FAILED, error="")
+    write = op("write", 0, 1, 7)
+    assert not answer([write, declined])
+    assert answer([op("write", 4, 5, 7), declined])
+    for began, ended, outcome, right in (
+        (2, 3, OK, True),
+        (2, 3, UNKNOWN, True),
+        (5, 6, OK, True),
+        (7, 20, OK, True),
+        (7, 20, UNKNOWN, True),
+        (9, 20, OK, False),
+        (9, 20, UNKNOWN, False),
+        (2, 20, FAILED, False),
+    ):
+        assert answer([write, op("write", began, ended, 8, outcome=outcome), declined]) == right
+    # What nobody can have overwritten, since it was there before and after.
+    assert not answer([write, op("write", 2, 3, 8, outcome=UNKNOWN), declined, op("read", 9, 10, None, 7)])
+    absent = op("cas", 4, 8, [None, 9], outcome=FAILED, error="")
+    assert not answer([absent])
+    assert not answer([write, op("write", 2, 3, None), absent])
+    assert answer([write, absent])
+
+
+def test_a_hundred_thousand_operations_cost_little_more_than_themselves() -> None:
+    rng = random.Random(7)
+    spent = count = 0
+    for _ in range(40):
+        operations = simulated_register(rng, operations=150, clients=6, unknown=0.05)
+        found = search([call for call in map(register, operations) if call is not None])
+        assert found.legal
+        spent += found.configurations_count
+        count += len(operations)
+    assert spent < count
+
+
+@settings(max_examples=400)
 @given(transactions())
 def test_the_search_and_the_definition_say_the_same_of_transactions(operations: list[Operation]) -> None:
     assert answer(operations, txn) == has_legal_order(operations, txn)
@@ -97,9 +149,10 @@ def test_the_order_found_is_legal_and_complete() -> None:
     for at, position in enumerate(found.order):
         call = calls[position]
         assert all(state.get(slot) == value for slot, value in call.needs)
+        assert not call.denies or any(state.get(slot) != value for slot, value in call.denies)
         assert all(calls[later].ended_ns >= call.began_ns for later in found.order[at + 1 :])
         state.update(call.sets)
-    assert {at for at, call in enumerate(calls) if call.is_certain} <= set(found.order)
+    assert {at for at, call in enumerate(calls) if call.is_certain and not call.denies} <= set(found.order)
 
 
 def hopeless(count: int) -> list[Operation]:
