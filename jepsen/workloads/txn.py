@@ -3,14 +3,17 @@
 There is one function, `txn`. Its `key` is the name of a group of four keys, a to d. Its input is a list of steps that
 are carried out in order, each seeing the earlier ones; its output is the same list with what was read:
 
-| step                 | input | output                                                     |
-| -------------------- | ----- | ---------------------------------------------------------- |
-| `["read", "a", null]` |       | the value instead of null; null: there is no such key      |
-| `["write", "b", 17]` |       | the same; every value is written once, null deletes the key |
+| step                  | output                                                      |
+| --------------------- | ----------------------------------------------------------- |
+| `["read", "a", null]` | the value instead of null; null: there is no such key       |
+| `["write", "b", 17]`  | the same; every value is written once, null deletes the key |
+| `["expect", "b", 16]` | the same; null: there is no such key                        |
 
 failed: it was rolled back, or never asked for; its values must never be seen. A transaction that sets keys only if
-their indexes are those of an earlier read (`cas`) has a read of the earlier value before each such write: where it is
-ok, it has shown that this value was there. If the outcome is unknown, nothing is known of those reads.
+their indexes are those of an earlier read (`cas`) has a step `expect` with the value of that read before each such
+write: it can only happen where that is there. If it failed without an error it was declined: then something else must
+have been there at some moment while it was made. (In older histories such a step is a `read`, whose value only the
+output tells: they do not say what a declined one expected, and it is left out.)
 
 Transactions that only read have a `mode` (default, consistent, stale). Some of them are listings of the group, which
 show one state as well. Stale ones show an earlier state, but a whole one.
@@ -125,26 +128,25 @@ class Txn(Workload):
         return steps
 
     async def _write_if_unchanged(self, worker: Worker, group: str, seen: dict[str, Entry | None]) -> Operation:
-        asked: Steps = []
-        proved: Steps = []
+        conditions: Steps = []
         operations: list[dict[str, Any]] = []
         conditional = worker.rng.sample(sorted(seen), worker.rng.randint(1, 2))
         others = [name for name in NAMES if name not in conditional]
         for name in conditional:
             value = next(self._values)
-            asked += [["read", name, None], ["write", name, value]]
-            proved += [["read", name, number_in(seen[name])], ["write", name, value]]
+            conditions += [["expect", name, number_in(seen[name])], ["write", name, value]]
             set_if = {"Verb": "cas", "Index": cas_index(seen[name])}
             operations.append({**set_if, "Key": _key_of(group, name), "Value": str(value)})
         # An unconditional write in front of the condition: it must be undone if the condition does not hold.
         step = ["write", worker.rng.choice(others), next(self._values)]
         operations.insert(0, _verb(group, step))
+        steps = [step, *conditions]
 
         async def action(http: HTTP) -> Answer:
             happened = await http.txn(operations) is not None
-            return Answer(output=[step, *proved] if happened else None, happened=happened)
+            return Answer(output=steps if happened else None, happened=happened)
 
-        return await worker.client.call("txn", action, key=group, value=[step, *asked])
+        return await worker.client.call("txn", action, key=group, value=steps)
 
 
 async def _read_by_txn(

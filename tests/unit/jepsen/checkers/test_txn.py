@@ -8,11 +8,12 @@ from jepsen.checkers.txn import check
 from jepsen.history import Operation
 from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, history, kinds, op, with_final_reads
 
-R, W = "read", "write"
+R, W, X = "read", "write", "expect"
 
 
 def txn(began: int, ended: int, *steps: tuple[str, str, Any], **more: Any) -> Operation:
     """Steps as they were answered; what was asked for is the same with nothing read yet."""
+    assert all(step[0] in (R, W, X) for step in steps)
     asked = [[kind, name, None if kind == R else value] for kind, name, value in steps]
     return op("txn", began, ended, asked, [list(step) for step in steps], workload="txn", key="g", **more)
 
@@ -30,6 +31,33 @@ GOOD = {
         txn(2, 3, (W, "a", 3), (W, "b", 4), outcome=UNKNOWN),
         txn(4, 5, (R, "a", 1), (R, "b", 2)),
         txn(6, 7, (R, "a", 3), (R, "b", 4)),
+    ],
+    "expected and found": [WRITE_BOTH, txn(2, 3, (X, "a", 1), (W, "a", 3)), txn(4, 5, (R, "a", 3))],
+    "declined, since something else was there": [
+        WRITE_BOTH,
+        txn(2, 3, (W, "b", 9), (X, "a", 7), (W, "a", 3), outcome=FAILED, error=""),
+        txn(4, 5, (R, "a", 1), (R, "b", 2)),
+    ],
+    "declined, since one of two was not there": [
+        WRITE_BOTH,
+        txn(2, 3, (X, "a", 1), (W, "a", 3), (X, "b", 7), (W, "b", 4), outcome=FAILED, error=""),
+    ],
+    "declined, and an unknown one may be why": [
+        WRITE_BOTH,
+        txn(2, 3, (W, "c", 7), (W, "a", 8), outcome=UNKNOWN),
+        txn(4, 5, (X, "a", 1), (W, "a", 3), outcome=FAILED, error=""),
+        txn(6, 7, (W, "a", 9)),
+    ],
+    "declined as its own write was not what it expected": [
+        txn(0, 1, (W, "a", 1), (X, "a", 2), outcome=FAILED, error=""),
+    ],
+    "declined, as old histories tell it": [WRITE_BOTH, txn(2, 3, (R, "a", 1), (W, "a", 3), outcome=FAILED, error="")],
+    "refused with an error": [WRITE_BOTH, txn(2, 3, (X, "a", 1), (W, "a", 3), outcome=FAILED)],
+    "unknown, and what it expected was there only later": [
+        WRITE_BOTH,
+        txn(2, 3, (X, "a", 3), (W, "a", 4), outcome=UNKNOWN),
+        txn(4, 5, (W, "a", 3)),
+        txn(6, 7, (R, "a", 4)),
     ],
     "stale, but whole": [
         WRITE_BOTH,
@@ -68,10 +96,29 @@ BAD = {
         txn(2, 3, (W, "a", 3), (R, "b", None), (W, "b", 4), outcome=FAILED, error=""),
         txn(4, 5, (R, "a", 3), (R, "b", 2)),
     ],
+    "declined, though all was there": [
+        WRITE_BOTH,
+        txn(2, 3, (X, "a", 1), (W, "a", 3), (X, "b", 2), (W, "b", 4), outcome=FAILED, error=""),
+    ],
+    "declined, though nothing was there, as expected": [
+        txn(0, 1, (X, "a", None), (W, "a", 3), outcome=FAILED, error="")
+    ],
+    "done, though something else was there": [WRITE_BOTH, txn(2, 3, (X, "a", 7), (W, "a", 3))],
+    "done, though nothing was there": [txn(0, 1, (W, "b", 7)), txn(2, 3, (X, "a", 7), (W, "a", 3))],
+    "unknown and done, though what it expected was not there": [
+        WRITE_BOTH,
+        txn(2, 3, (W, "a", 8)),
+        txn(4, 5, (X, "a", 1), (W, "a", 3), outcome=UNKNOWN),
+        txn(6, 7, (R, "a", 3)),
+    ],
     "does not see its own write": [txn(0, 1, (W, "a", 1), (R, "a", None))],
     "sees two states": [WRITE_BOTH, txn(2, 3, (R, "a", 1), (R, "a", None))],
 }
 KINDS = {
+    "declined, though all was there": "wrongly declined",
+    "declined, though nothing was there, as expected": "wrongly declined",
+    "done, though something else was there": "never written",
+    "done, though nothing was there": "never written",
     "stale": "stale read",
     "rolled back, but seen": "failed write seen",
     "half rolled back": "failed write seen",
