@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -196,7 +196,7 @@ def command_matrix(given: argparse.Namespace) -> int:
             ended.append(run_plan(plan, folder / plan.name, say=_say))
     finally:  # also when interrupted: what has been run was not in vain
         never = [plan.name for plan in plans[len(ended) :]]
-        code = _conclude_campaign(ended, folder, title=f"Matrix, seed {given.seed}", never=never)
+        code = _conclude_campaign(ended, folder, title=f"Matrix, seed {given.seed}", never=never, left_out=absent)
     return code
 
 
@@ -204,7 +204,10 @@ def command_soak(given: argparse.Namespace) -> int:
     """Random runs until time is over or one fails."""
     machine = machines.detect()
     chosen = chosen_faults(given.fault)
-    names = sorted({fault.name for fault in chosen} - set(available(chosen, machine, "best", 3)))
+    absent = available(chosen, machine, "best", 3)
+    for name, why in absent.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    names = sorted({fault.name for fault in chosen} - set(absent))
     workloads = [workload.name for workload in chosen_workloads(given.workload)]
     if given.minutes * 60.0 < given.seconds:
         raise UsageError(f"{given.minutes:g} minutes have no room for a run of {given.seconds:g} s (--seconds)")
@@ -219,7 +222,7 @@ def command_soak(given: argparse.Namespace) -> int:
             if not ended[-1].passed and not given.keep_going:
                 break
     finally:
-        code = _conclude_campaign(ended, folder, title=f"Soak, seed {given.seed}")
+        code = _conclude_campaign(ended, folder, title=f"Soak, seed {given.seed}", left_out=absent)
     return code
 
 
@@ -230,12 +233,17 @@ def _campaign_folder(given: argparse.Namespace, name: str) -> Path:
     return folder
 
 
-def _conclude_campaign(ended: Sequence[Ended], folder: Path, *, title: str, never: Sequence[str] = ()) -> int:
-    """Write the pages of all runs and name them; `never` are those that were not begun any more."""
+def _conclude_campaign(
+    ended: Sequence[Ended], folder: Path, *, title: str, left_out: Mapping[str, str], never: Sequence[str] = ()
+) -> int:
+    """Write the pages of all runs and name them.
+
+    `left_out` says of faults why they cannot be had here; `never` are the runs that were not begun any more.
+    """
     summaries = [each.summary for each in ended if each.summary is not None]
     lost = [*(each.plan.name for each in ended if each.summary is None), *never]
-    matrix_page.write(summaries, folder / "index.html", title=title, lost=lost)
-    text = matrix_page.summary_markdown(summaries, title=title, lost=lost)
+    matrix_page.write(summaries, folder / "index.html", title=title, lost=lost, left_out=left_out)
+    text = matrix_page.summary_markdown(summaries, title=title, lost=lost, left_out=left_out)
     (folder / "summary.md").write_text(text, encoding="utf-8")
     for each in ended:
         word = "passed" if each.passed else f"FAILED with exit code {each.exit_code}"

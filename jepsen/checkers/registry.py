@@ -12,7 +12,7 @@ from jepsen.history import History, Outcome
 from jepsen.workloads.registry import WORKLOADS
 
 GENERAL: list[Checker] = [outcomes.check, replicas.check, terms.check, check_recovery]
-"""They judge every history."""
+"""They judge every history, but for `_silent`."""
 
 
 def checkers_for(history: History) -> list[Checker]:
@@ -21,7 +21,16 @@ def checkers_for(history: History) -> list[Checker]:
     for name in sorted({*history.workloads(), *_asked_for(history)}):
         own = WORKLOADS[name].checkers() if name in WORKLOADS else []
         chosen += own or [_nobody(name)]
-    return chosen + GENERAL
+    silent = _silent(history)
+    return chosen + [checker for checker in GENERAL if checker not in silent]
+
+
+def _silent(history: History) -> list[Checker]:
+    """Those for whom a cluster of others (`--at`) has nothing to judge: it shows no digests, and perhaps no terms."""
+    if not history.begin.options.get("at"):
+        return []
+    is_told = any("term" in each.facts for each in history.observations)
+    return [replicas.check] if is_told else [replicas.check, terms.check]
 
 
 def judge(history: History) -> list[Verdict]:

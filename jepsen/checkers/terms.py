@@ -50,9 +50,7 @@ def check(history: History) -> Verdict:
     summary = f"{len(telling):,} observations of {len(observed)} nodes"
     if terms:
         summary += f", terms {min(terms)} to {max(terms)}"
-    # Servers of others need not tell their terms.
-    decided = bool(terms) or bool(history.begin.options.get("at"))
-    return findings.verdict(checker="terms", decided=decided, summary=summary, checked_count=len(telling))
+    return findings.verdict(checker="terms", decided=bool(terms), summary=summary, checked_count=len(telling))
 
 
 def _check_leaders(telling: Iterable[Observation], findings: Findings) -> None:

@@ -1,7 +1,7 @@
 """What many runs come to: totals, and workloads by packages of faults. Pure; the page and the Markdown show it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -79,6 +79,12 @@ def word_on(run: RunSummary, workload: str) -> str:
 def _worst(words: Iterable[str]) -> str:
     order = ("passed", "undecided", "broken")
     return max(words, key=order.index)
+
+
+def all_left_out(runs: Sequence[RunSummary], left_out: Mapping[str, str] | None) -> dict[str, str]:
+    """Return fault -> why it could not be had, of the campaign (`left_out`) and of its runs; sorted."""
+    found = {name: why for run in runs for name, why in run.left_out.items()}
+    return dict(sorted({**found, **(left_out or {})}.items()))
 
 
 def fault_totals(runs: Sequence[RunSummary]) -> list[tuple[str, str, int, int, int]]:

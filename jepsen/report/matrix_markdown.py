@@ -1,23 +1,29 @@
 """The figures of a campaign as Markdown, for what is kept of it in docs/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jepsen.report.head import WORDS
-from jepsen.report.matrix import SIGNS, cells, fault_totals, overall, totals
+from jepsen.report.matrix import SIGNS, all_left_out, cells, fault_totals, overall, totals
 from jepsen.report.summary import RunSummary
 from jepsen.report.words import printable, span
 
 SHOWN_FACTS_MAX = 20
 
 
-def summary_markdown(results: Sequence[RunSummary], *, title: str = "", lost: Sequence[str] = ()) -> str:
+def summary_markdown(
+    results: Sequence[RunSummary],
+    *,
+    title: str = "",
+    lost: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> str:
     """Return the whole campaign: verdict, machine, workloads by faults, outcomes, faults, every run with its seed.
 
-    `lost` are the names of runs that left no summary.
+    `lost` are the names of runs that left no summary, `left_out` says of faults why no run could have them.
     """
     blocks = [f"# {title}"] if title else []
     blocks.append(f"**{WORDS[overall(results, lost)]}.** {_cell(totals(results, lost))}")
-    blocks += [_machine(results), _grid(results), _outcomes(results), _faults(results), _runs(results)]
+    blocks += [_machine(results), _grid(results), _outcomes(results), _faults(results, left_out), _runs(results)]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -65,13 +71,18 @@ def _outcomes(results: Sequence[RunSummary]) -> str:
     return f"## Operations\n\n{_table(head, rows, figures=set(range(1, 6)))}" if rows else ""
 
 
-def _faults(results: Sequence[RunSummary]) -> str:
+def _faults(results: Sequence[RunSummary], left_out: Mapping[str, str] | None) -> str:
     rows = [
         [package, name, f"{counted:,}", f"{not_counted:,}", f"{runs_count:,}"]
         for package, name, counted, not_counted, runs_count in fault_totals(results)
     ]
     head = ["package", "fault", "effect seen", "not counted", "runs"]
-    return f"## Faults\n\n{_table(head, rows, figures={2, 3, 4})}" if rows else ""
+    blocks = [_table(head, rows, figures={2, 3, 4})] if rows else []
+    absent = all_left_out(results, left_out)
+    if absent:
+        lines = "\n".join(_cell(f"- {name}: {why}") for name, why in absent.items())
+        blocks.append(f"Left out, since this machine cannot have them:\n\n{lines}")
+    return "\n\n".join(["## Faults", *blocks]) if blocks else ""
 
 
 def _runs(results: Sequence[RunSummary]) -> str:

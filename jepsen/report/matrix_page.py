@@ -3,13 +3,13 @@
 The same figures as Markdown, for what is kept of a campaign in docs/.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from jepsen.report.head import WORDS, table
 from jepsen.report.markup import Markup, element
-from jepsen.report.matrix import SIGNS, Cell, cells, fault_totals, overall, totals
+from jepsen.report.matrix import SIGNS, Cell, all_left_out, cells, fault_totals, overall, totals
 from jepsen.report.matrix_markdown import summary_markdown as summary_markdown
 from jepsen.report.style import document
 from jepsen.report.summary import RunSummary
@@ -19,15 +19,30 @@ PAGE_NAME = "report.html"
 """Of a run's page within its folder."""
 
 
-def write(runs: Sequence[RunSummary], path: Path, *, title: str = "", lost: Sequence[str] = ()) -> None:
+def write(
+    runs: Sequence[RunSummary],
+    path: Path,
+    *,
+    title: str = "",
+    lost: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> None:
     """Write the page of a campaign; links to the runs' pages are relative to it. Raises OSError.
 
-    `lost` are the names of runs that left no summary: with one of them no campaign has passed.
+    `lost` are the names of runs that left no summary: with one of them no campaign has passed. `left_out` says of
+    faults why no run could have them.
     """
-    path.write_text(html(runs, path.parent, title=title, lost=lost), encoding="utf-8")
+    path.write_text(html(runs, path.parent, title=title, lost=lost, left_out=left_out), encoding="utf-8")
 
 
-def html(runs: Sequence[RunSummary], base: Path, *, title: str = "", lost: Sequence[str] = ()) -> str:
+def html(
+    runs: Sequence[RunSummary],
+    base: Path,
+    *,
+    title: str = "",
+    lost: Sequence[str] = (),
+    left_out: Mapping[str, str] | None = None,
+) -> str:
     """Return the page; `base` is the folder in which it will lie."""
     word = overall(runs, lost)
     return document(
@@ -43,7 +58,7 @@ def html(runs: Sequence[RunSummary], base: Path, *, title: str = "", lost: Seque
             class_=f"banner {word}",
         ),
         element("section", element("h2", "Workloads by faults"), _grid(runs, base)),
-        element("section", element("h2", "Faults"), _faults(runs)),
+        element("section", element("h2", "Faults"), _faults(runs), _left_out(runs, left_out)),
         element("section", element("h2", "Runs"), _runs(runs, base)),
         _missing(runs),
     )
@@ -105,6 +120,11 @@ def _faults(runs: Sequence[RunSummary]) -> Markup:
     if not rows:
         return element("p", "None was injected.", class_="nothing")
     return table(("Package", "Fault", "Effect seen#", "Not counted#", "Runs#"), rows, narrow=True)
+
+
+def _left_out(runs: Sequence[RunSummary], left_out: Mapping[str, str] | None) -> list[Markup]:
+    absent = all_left_out(runs, left_out)
+    return [element("p", f"Left out: {name}. {why}", class_="note") for name, why in absent.items()]
 
 
 def _runs(runs: Sequence[RunSummary], base: Path) -> Markup:

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jepsen.checkers.explain import explain, until, without
@@ -22,6 +22,7 @@ from tests.unit.jepsen.checkers.histories import (
     simulated_register,
     with_final_reads,
 )
+from tests.unit.jepsen.checkers.test_search import register_operations
 
 SEEDS = st.integers(0, 2**32)
 GOOD = {
@@ -216,6 +217,22 @@ def test_what_is_left_out_never_makes_a_good_history_bad(seed: int, size: int, v
     fewer = without(calls, rng.sample(range(len(calls)), min(size, len(calls))))
     assert has_legal_order([call.operation for call in fewer], register)
     assert search(until(calls, rng.randrange(max(call.began_ns for call in calls) + 1))).legal
+
+
+@settings(max_examples=300)
+@given(register_operations(most=8, functions=("read", "write", "write", "declined", "declined", "cas")), SEEDS)
+def test_nor_does_it_where_much_was_declined(operations: list[Operation], seed: int) -> None:
+    rng = random.Random(seed)
+    calls = calls_of(operations)
+    assume(calls)
+    fewer = without(calls, rng.sample(range(len(calls)), rng.randint(1, len(calls))))
+    if search(calls).legal:
+        assert search(fewer).legal
+        assert search(until(calls, rng.randrange(25))).legal
+    else:
+        explanation = explain(calls)
+        assert explanation.last is not None
+        assert search(until(explanation.calls, explanation.last.ended_ns)).legal is False
 
 
 def test_every_bad_key_is_counted_and_only_the_first_are_explained() -> None:

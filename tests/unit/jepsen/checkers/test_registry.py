@@ -67,3 +67,13 @@ def test_final_reads_alone_do_not_make_a_workload_pass() -> None:
     [verdict] = [each for each in judge(history(op("read", 0, 1, phase="final"), END)) if each.workload]
     assert verdict.valid
     assert not verdict.decided
+
+
+def test_of_a_cluster_of_others_nobody_says_passed_who_has_nothing_to_judge() -> None:
+    lines = (op("write", 0, 1, 7), op("read", 2, 3, None, 7, phase="final"), END)
+    at = ["10.0.0.1:8500"]
+    untold = judge(history(*lines, seen(0, "answers 404"), at=at))
+    assert [verdict.checker for verdict in untold] == ["linearizable", "outcomes", "recovery"]
+    told = judge(history(*lines, seen(0, "leader", 1), at=at))
+    assert [verdict.checker for verdict in told] == ["linearizable", "outcomes", "terms", "recovery"]
+    assert all(verdict.passed for verdict in (*untold, *told))

@@ -36,7 +36,3 @@ def test_a_difference_is_found_beside_one_that_lags() -> None:
 @pytest.mark.parametrize("lines", [[], [End(at_ns=0, facts={})], [end()]])
 def test_without_digests_nothing_is_decided(lines: list[End]) -> None:
     assert not check(history(*lines)).decided
-
-
-def test_a_cluster_of_others_is_not_asked() -> None:
-    assert check(history(End(at_ns=0, facts={}), at=["10.0.0.1:8500"])).passed

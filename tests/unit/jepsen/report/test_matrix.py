@@ -101,3 +101,17 @@ def test_markdown_keeps_what_a_cluster_said_in_its_cell(tmp_path: Path) -> None:
     verdict = msgspec.structs.replace(run.verdicts[0], summary="a|b\n<script>\x1b[31m")
     text = summary_markdown([msgspec.structs.replace(run, verdicts=[verdict])])
     assert "a\\|b &lt;script>\ufffd[31m" in text
+
+
+def test_faults_that_the_machine_cannot_have_are_named_with_the_reason(tmp_path: Path) -> None:
+    runs = campaign(tmp_path)
+    runs[0] = msgspec.structs.replace(runs[0], left_out={"kill-agent": "there is no <agent>"})
+    absent = {"clock-rate": "the library | cannot be built"}
+    text = summary_markdown(runs, left_out=absent)
+    assert "\n- clock-rate: the library \\| cannot be built\n- kill-agent: there is no &lt;agent>\n" in text
+    assert "Left out" not in summary_markdown(campaign(tmp_path))
+    assert "- clock-rate: " in summary_markdown([], left_out=absent)
+    write(runs, tmp_path / "index.html", left_out=absent)
+    page = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "Left out: clock-rate. the library | cannot be built" in page.text
+    assert "Left out: kill-agent. there is no <agent>" in page.text
