@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 from base.disk import DiskFile, RealDisk
 from base.errors import DiskFailed
@@ -153,6 +154,8 @@ class LossyDisk:
         """See Disk."""
         with self.lock:
             node = self._node(folder)
+            if isinstance(node, _File):
+                raise DiskFailed(f"cannot list {folder}: {os.strerror(errno.ENOTDIR)}")
             return self._names(node) if isinstance(node, _Folder) else []
 
     def make_folder(self, path: PurePath) -> None:
@@ -176,10 +179,12 @@ class LossyDisk:
             parent = self._node(source.parent)
             node = self._child(parent, source.name) if isinstance(parent, _Folder) else None
             if node is None or not isinstance(parent, _Folder):
-                self.real.write_failed("rename", source, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+                self._refuse("rename", source, errno.ENOENT)
             occupant = self._child(parent, target.name)
+            if occupant is not None and type(occupant) is not type(node):
+                self._refuse("rename", source, errno.EISDIR if isinstance(occupant, _Folder) else errno.ENOTDIR)
             if isinstance(occupant, _Folder) and self._names(occupant):
-                self.real.write_failed("rename", source, OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)))
+                self._refuse("rename", source, errno.ENOTEMPTY)
             folder = parent
             self._change_name(
                 folder,
@@ -194,7 +199,7 @@ class LossyDisk:
             parent = self._node(path.parent)
             node = self._child(parent, path.name) if isinstance(parent, _Folder) else None
             if not isinstance(node, _File) or not isinstance(parent, _Folder):
-                self.real.write_failed("remove", path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+                self._refuse("remove", path, errno.ENOENT)
             folder = parent
             self._change_name(folder, {path.name: None}, lambda: self._remove(folder, path.name))
 
@@ -206,6 +211,8 @@ class LossyDisk:
             parent = self._node(folder.parent)
             if node is None or not isinstance(parent, _Folder):
                 return
+            if isinstance(node, _File):
+                self._refuse("remove", folder, errno.ENOTDIR)
             self._flush_names(parent)
             self._forget(node)
             parent.known.pop(folder.name, None)
@@ -220,6 +227,10 @@ class LossyDisk:
                 self._flush_names(node)
                 folder = node.real()
         self.real.sync_folder(folder)
+
+    def _refuse(self, action: str, path: PurePath, number: int) -> NoReturn:
+        """Fail as the operating system does, for good; raises DiskFailed."""
+        self.real.write_failed(action, path, OSError(number, os.strerror(number)))
 
     # Names.
 
@@ -353,6 +364,7 @@ class LossyFile:
         self._disk = disk
         self._node = node
         self._real = disk.real.open_file(node.real())
+        self._closed = False
 
     def size(self) -> int:
         """See DiskFile."""
@@ -381,7 +393,7 @@ class LossyFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """See DiskFile."""
-        self._disk.real.check_usable()
+        self._check_open("write")
         change = _Change("write", offset, bytes(data))
         with self._disk.lock:
             leaked = self._disk.leak(change)
@@ -399,7 +411,7 @@ class LossyFile:
         self._change(_Change("truncate", size))
 
     def _change(self, change: _Change) -> None:
-        self._disk.real.check_usable()
+        self._check_open(change.kind)
         with self._disk.lock:
             self._node.pending.append(change)
 
@@ -421,4 +433,10 @@ class LossyFile:
 
     def close(self) -> None:
         """See DiskFile."""
+        self._closed = True
         self._real.close()
+
+    def _check_open(self, action: str) -> None:
+        self._disk.real.check_usable()
+        if self._closed:
+            self._disk.real.write_failed(action, self.path, OSError(errno.EBADF, os.strerror(errno.EBADF)))

@@ -47,7 +47,7 @@ class SharedKeys:
         return key
 
     def count(self, operation: Operation) -> None:
-        """Note an operation's end. Those that did not happen cost a checker nothing and do not count."""
+        """Note an operation's end. Those that did not happen cost a checker next to nothing and do not count."""
         self._used[operation.key] += operation.outcome is not Outcome.FAILED
         self._unknown[operation.key] += operation.outcome is Outcome.UNKNOWN
 
