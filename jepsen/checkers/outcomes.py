@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from jepsen.checkers.findings import Findings
 from jepsen.checkers.verdict import Verdict
-from jepsen.checkers.windows import Windows
+from jepsen.checkers.windows import SLACK_NS, Windows
 from jepsen.checkers.words import seconds, told
 from jepsen.client import NOT_CLAIMED
 from jepsen.history import FaultWindow, History, Operation, Outcome
@@ -103,13 +103,15 @@ def _ok_count(operations: Iterable[Operation]) -> int:
 
 
 def _recovery_ns(wrong: Iterable[Operation], faults: Iterable[FaultWindow]) -> int:
-    """The longest time from a healing to the beginning of an operation that failed, before the next fault began."""
+    """The longest time from a healing to the beginning of an operation that failed before the next fault began."""
     ordered = sorted(faults, key=lambda fault: fault.began_ns)
     began_ns = [fault.began_ns for fault in ordered]
     healed_ns = list(accumulate((fault.ended_ns for fault in ordered), max))
     longest_ns = 0
     for operation in wrong:
         at = bisect_right(began_ns, operation.began_ns)
+        if at < len(began_ns) and operation.ended_ns >= began_ns[at] - SLACK_NS:
+            continue  # the next fault may be the reason
         if at and class_of(operation.error) != CANCELLED:
             longest_ns = max(longest_ns, operation.began_ns - healed_ns[at - 1])
     return longest_ns

@@ -109,3 +109,8 @@ def test_errors_are_counted_by_class_and_node() -> None:
     assert "no leader 3 (server-1 2 server-2 1)" in summary
     assert "last errors 3.000 s after a healing" in summary
     assert summary.startswith("1 of 4 ok, 1 of 1 outside")
+
+
+def test_an_error_in_the_next_fault_does_not_count_as_a_late_recovery() -> None:
+    lines = [did(18, NO_LEADER), did(29.5, NO_LEADER, lasting_s=1.5), fault(30.0, 35.0), did(1)]
+    assert "last errors 3.000 s after a healing" in check(history(*lines, FAULT)).summary
