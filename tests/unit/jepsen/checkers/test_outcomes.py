@@ -112,5 +112,5 @@ def test_errors_are_counted_by_class_and_node() -> None:
 
 
 def test_an_error_in_the_next_fault_does_not_count_as_a_late_recovery() -> None:
-    lines = [did(18, NO_LEADER), did(29.5, NO_LEADER, lasting_s=1.5), fault(30.0, 35.0), did(1)]
+    lines: list[Any] = [did(18, NO_LEADER), did(29.5, NO_LEADER, lasting_s=1.5), fault(30.0, 35.0), did(1)]
     assert "last errors 3.000 s after a healing" in check(history(*lines, FAULT)).summary
