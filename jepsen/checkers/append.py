@@ -92,8 +92,11 @@ class _List:
                 continue
             twice = [element for element, count in Counter(seen).items() if count > 1 and element not in reported]
             if twice:
-                own = [each for each in self.appends if value_of(each.input) in twice]
-                self._add("duplicate", f"{some(twice)} more than once in one list; {told(operation)}.", *own, operation)
+                own = [each for each in self.appends if value_of(each.input) in twice and each is not operation]
+                first, second, *_ = (place for place, element in enumerate(seen, 1) if element == twice[0])
+                where = f"{shown(twice[0])} at places {first} and {second} of {len(seen)}"
+                text = f"{some(twice)} more than once in one list: {where}; {told(operation)}."
+                self._add("duplicate", text, *own, operation)
                 reported.update(twice)
 
     def _placed_views(self) -> list[Placed]:

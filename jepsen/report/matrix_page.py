@@ -86,11 +86,11 @@ def _cell(cell: Cell | None, base: Path) -> Markup:
     return element(
         "a",
         element("b", f"{SIGNS[cell.word]} {cell.word}"),
-        element("small", plural(cell.operations_count, "operation")),
-        element("small", f"{plural(cell.faults_count, 'fault')}, {plural(len(cell.runs), 'run')}"),
+        element("small", f"{cell.operations_count:,} ops"),
+        element("small", plural(cell.faults_count, "fault")),
         class_=f"cell {cell.word}",
         href=_link(worst[0], base),
-        title=f"seeds {', '.join(str(run.seed) for run in cell.runs)}",
+        title=f"{plural(len(cell.runs), 'run')}, seeds {', '.join(str(run.seed) for run in cell.runs)}",
     )
 
 
