@@ -174,10 +174,16 @@ class Replica:
         self._peers_changed = True
 
     def _is_active(self) -> bool:
-        """May this server campaign? Only once a committed configuration names it (H15)."""
+        """May this server campaign? Only once a configuration in its log names it (H15).
+
+        Decided or not: the newest one counts as soon as it is in the log (Ongaro's thesis, 4.1). A joiner may hold the
+        longest log, for which the others refuse each other; if it waited to be decided, nobody would ever lead again.
+        """
         if not self._guards.h15_passive:
             return True
-        return self._self_id in self._configurations.committed(self._library.commit_index).peers
+        configurations = self._configurations
+        named = configurations.latest, configurations.committed(self._library.commit_index)
+        return any(self._self_id in configuration.peers for configuration in named)
 
     def _leader_is_live(self) -> bool:
         """Has a majority's leader been heard within the minimum election timeout (here or, if we lead, by us)?"""

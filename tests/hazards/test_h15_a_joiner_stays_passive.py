@@ -30,6 +30,27 @@ def test_it_becomes_active_once_a_committed_configuration_names_it() -> None:
     group.run_until(lambda: group.leaders == ["d"])
 
 
+def test_a_joiner_that_holds_the_longest_log_leads_although_its_configuration_is_not_decided() -> None:
+    """Found by simulation: a group that replaced a dead server stood still for ever, since nobody else had d's log."""
+    group = Group(3, spare=1)
+    group.elect("a")
+    group.crash("c")
+    group.isolate("b")
+    group["a"].propose_membership("add", group.peers[3], None, group.now_s)
+    group.run(0.1)
+    group.propose("a", b"1")
+    group.round("a", sync=False)
+    group.round("d")
+    group.crash("a")  # with the configuration, without the entry behind it
+    group.start("a")
+    assert group["b"].last_index < group["a"].last_index < group["d"].last_index
+    assert group["d"].configuration_index > group["d"].commit_index
+    group.heal()
+    group.run_until(lambda: group.leaders == ["d"] and group["d"].ready)
+    group.run(0.5)
+    assert [group.commands(each) for each in "abd"] == [[b"1"]] * 3
+
+
 def test_a_removed_server_that_learns_of_it_stays_quiet() -> None:
     group = Group(3)
     group.elect("a")
