@@ -34,6 +34,8 @@ class Checker:
         self.votes: dict[tuple[str, int], str] = {}
         self.applied: dict[int, tuple[int, bytes]] = {}
         """Log index -> (term, command), by whoever applied it first."""
+        self._decided_by: dict[int, int] = {}
+        """Log index -> the highest term in which anybody had led when it was first applied: it was decided by then."""
         self.results: dict[int, object] = {}
         """Log index -> what applying it returned, where it was first applied."""
         self.digests: dict[int, str] = {}
@@ -61,14 +63,17 @@ class Checker:
     # --- consensus
 
     def leader(self, server_id: str, core: Core, log: Any) -> None:
-        """A server has begun to lead: alone in its term, and with everything that was ever decided."""
+        """A server has begun to lead: alone in its term, and with everything that was decided in that or before.
+
+        Late votes may make a leader of an earlier term beside that of a later one; it decides nothing any more.
+        """
         known = self.leaders.setdefault(core.term, server_id)
         if known != server_id:
             raise Violation(f"two leaders in term {core.term}: {known} and {server_id}", kind="two leaders")
         self._matches[server_id] = {}
         for index in range(max(log.first_index + 1, 2), self.index_applied_max + 1):
             entry = self.applied.get(index)
-            if entry is not None and log.term_at(index) != entry[0]:
+            if entry is not None and self._decided_by[index] <= core.term and log.term_at(index) != entry[0]:
                 raise Violation(
                     f"leader completeness: {server_id} leads term {core.term} without entry {index}",
                     kind="incomplete leader",
@@ -84,6 +89,7 @@ class Checker:
     def applied_at(self, server_id: str, index: int, term: int, command: bytes, position: int, result: object) -> None:
         """A server has applied one entry as its `position`-th command, with this result."""
         known = self.applied.setdefault(index, (term, command))
+        self._decided_by.setdefault(index, max(self.leaders, default=0))
         if known != (term, command):
             raise Violation(
                 f"{server_id} applied {command!r} (term {term}) at {index}, elsewhere it was {known}", kind="diverged"

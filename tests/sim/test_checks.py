@@ -262,3 +262,12 @@ def test_a_server_that_was_restarted_or_removed_and_added_again_may_begin_anew()
     checker.progress("a", as_core(StubCore(commit_index=1, applied_index=1)))
     checker.leader("a", as_core(StubCore(term=4)), StubLog())
     checker.progress("a", as_core(StubCore(term=4, is_leader=True, matches={"b": 1})))
+
+
+def test_a_leader_that_late_votes_make_of_an_earlier_term_needs_not_what_a_later_one_decided() -> None:
+    checker = Checker()
+    checker.leader("a", as_core(StubCore(term=7)), StubLog())
+    applied(checker, server_id="a", term=2)
+    checker.leader("b", as_core(StubCore(term=6)), StubLog(term=1))
+    with pytest.raises(Violation, match="without entry 2"):
+        checker.leader("c", as_core(StubCore(term=8)), StubLog(term=1))
