@@ -24,8 +24,12 @@ CONVICTIONS: dict[str, Conviction] = {
     "ack_before_sync": Conviction(workload="set", fault="disk-lossy-kill-all"),
     "vote_not_stored": Conviction(workload="register", fault="disk-lossy-kill-election"),
     "snapshot_without_tail": Conviction(workload="set", fault="snapshot-forced,kill-all"),
-    "stale_read_without_lease": Conviction(workload="register", fault="pause-leader"),
-    "consistent_without_round": Conviction(workload="register", fault="pause-leader,partition-leader"),
+    "stale_read_without_lease": Conviction(
+        workload="register", fault="partition-leader", seconds=75.0, options=("--rate", "3")
+    ),
+    "consistent_without_round": Conviction(
+        workload="register", fault="partition-leader", seconds=75.0, options=("--rate", "3")
+    ),
     "leader_reads_at_once": Conviction(workload="register", fault="kill-all,kill-leader"),
     "skip_prevote": Conviction(workload="register", fault="partition-one"),
     "truncate_acked": Conviction(workload="set", fault="kill-leader"),

@@ -38,7 +38,10 @@ class SharedKeys:
 
     def of(self, worker: Worker) -> str:
         """Return the key that this worker's next operation is for."""
-        group = worker.position // self._workers_per_key
+        return self.of_group(worker.position // self._workers_per_key)
+
+    def of_group(self, group: int) -> str:
+        """Return the key that the group's next operation is for."""
         key = self._current.get(group, "")
         if not key or self._used[key] >= self._operations_max or self._unknown[key] >= UNKNOWN_MAX:
             key = f"{self._prefix}{len(self._used)}"

@@ -36,6 +36,13 @@ from jepsen.workloads.keys import (
 from jepsen.workloads.workload import Worker, Workload
 
 WORKERS_PER_KEY = 3
+KEYS_COUNT = 2
+"""In use at a time."""
+READERS_COUNT = 6
+"""Beside those who also write, one for each node: somebody who writes at a leader that was cut off waits for that, and
+does not ask what the leader still believes."""
+READER_SHARE = 0.5
+"""Of the others' pace."""
 OPERATIONS_MAX = 150
 """Operations on one key. With final reads it stays below 200: the search for a legal order is quick then."""
 
@@ -49,7 +56,7 @@ class Register(Workload):
 
     name: ClassVar[str] = "register"
     description: ClassVar[str] = "reads, writes, deletions and compare-and-sets of few keys: linearizable"
-    workers_count: ClassVar[int] = 6
+    workers_count: ClassVar[int] = KEYS_COUNT * WORKERS_PER_KEY + READERS_COUNT
     rate_hz: ClassVar[float] = 20.0
 
     def __init__(self, rng: random.Random) -> None:
@@ -60,7 +67,10 @@ class Register(Workload):
         """Positions of the workers whose last call had no answer, or an error."""
 
     async def step(self, worker: Worker) -> None:
-        """Read, write, delete, or read and compare-and-set the group's key."""
+        """Read, write, delete, or read and compare-and-set the group's key; a reader only reads, any of them."""
+        if worker.position >= KEYS_COUNT * WORKERS_PER_KEY:
+            await self._read_any(worker)
+            return
         key = self._keys.of(worker)
         chance = worker.rng.random()
         if worker.position in self._unanswered and worker.rng.random() < READ_SHARE_IN_TROUBLE:
@@ -92,6 +102,12 @@ class Register(Workload):
     def checkers() -> list[Checker]:
         """Linearizability, key by key."""
         return [check_registers]
+
+    async def _read_any(self, worker: Worker) -> None:
+        if worker.rng.random() < READER_SHARE:
+            key = self._keys.of_group(worker.rng.randrange(KEYS_COUNT))
+            operation, _ = await _read(worker, key, choose_mode(worker.rng))
+            self._keys.count(operation)
 
     async def _compare_and_set(self, worker: Worker, key: str) -> Operation:
         mode = choose_mode(worker.rng, stale=False)

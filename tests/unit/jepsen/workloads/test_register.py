@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from jepsen.client import HTTP, Entry
 from jepsen.history import Operation, Outcome
-from jepsen.workloads.register import OPERATIONS_MAX, WORKERS_PER_KEY, Register
+from jepsen.workloads.register import KEYS_COUNT, OPERATIONS_MAX, WORKERS_PER_KEY, Register
 from jepsen.workloads.workload import Worker
 from tests.fakes.workload_run import Driver, run_in_memory
 
@@ -43,9 +43,24 @@ async def test_a_key_is_used_by_several_at_once_and_not_for_long(autojump_clock:
     history = await run_in_memory(Register, seed=3, duration_s=20.0)
 
     main = [operation for operation in history.operations if operation.phase == "main"]
+    writers = {operation.process for operation in main if operation.function == "write"}
+    assert len(writers) == KEYS_COUNT * WORKERS_PER_KEY
     for key in {operation.key for operation in main}:
-        assert len({operation.process for operation in main if operation.key == key}) == WORKERS_PER_KEY
+        used_by = {operation.process for operation in main if operation.key == key}
+        assert len(used_by & writers) == WORKERS_PER_KEY
         assert sum(operation.key == key for operation in history.operations) <= OPERATIONS_MAX + 50
+
+
+async def test_readers_only_read_all_keys_in_use_and_ask_every_node(autojump_clock: MockClock) -> None:
+    history = await run_in_memory(Register, seed=3, duration_s=20.0)
+
+    main = [operation for operation in history.operations if operation.phase == "main"]
+    writers = {operation.process for operation in main if operation.function == "write"}
+    read = [operation for operation in main if operation.process not in writers]
+    assert {operation.function for operation in read} == {"read"}
+    assert {operation.key for operation in read} == {operation.key for operation in main}
+    assert {operation.mode for operation in read} == {"default", "consistent", "stale"}
+    assert {operation.node for operation in read} == {operation.node for operation in main}
 
 
 class Silent(HTTP):
