@@ -95,6 +95,16 @@ class Observation(Record, tag="observation", kw_only=True, frozen=True):
     facts: dict[str, Any]
 
 
+class Stall(Record, tag="stall", kw_only=True, frozen=True):
+    """A moment in which the machine under everything stood still, by itself."""
+
+    what: str
+    began_ns: int
+    ended_ns: int
+    recovery_ns: int
+    """Errors up to so long afterwards are excused."""
+
+
 class End(Record, tag="end", kw_only=True, frozen=True):
     """The last line. A history without it was interrupted."""
 
@@ -103,7 +113,7 @@ class End(Record, tag="end", kw_only=True, frozen=True):
     """What was seen of the cluster after the run, e.g. each replica's digest; the checkers' input beside operations."""
 
 
-Line = Begin | Operation | FaultWindow | Observation | End
+Line = Begin | Operation | FaultWindow | Observation | Stall | End
 
 
 class HistoryDamaged(Exception):
@@ -117,6 +127,7 @@ class History(msgspec.Struct, kw_only=True):
     operations: list[Operation] = []
     faults: list[FaultWindow] = []
     observations: list[Observation] = []
+    stalls: list[Stall] = []
     end: End | None = None
 
     def of(self, workload: str) -> list[Operation]:
@@ -136,6 +147,8 @@ class History(msgspec.Struct, kw_only=True):
                 self.faults.append(line)
             case Observation():
                 self.observations.append(line)
+            case Stall():
+                self.stalls.append(line)
             case Begin():
                 self.begin = line
             case End():

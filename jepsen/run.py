@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from jepsen.client import STRANGE, CallFailed, CallUnclear, Client
 from jepsen.cluster import Cluster, Node, ProcessFailed
 from jepsen.digests import digests
 from jepsen.generator import Step, schedule
-from jepsen.history import Begin, End, FaultWindow, History, HistoryWriter, Observation, Operation
+from jepsen.history import Begin, End, FaultWindow, History, HistoryWriter, Observation, Operation, Stall
 from jepsen.machine import Machine
 from jepsen.nemesis.package import Fault, NotInjected
 from jepsen.network.choosing import opened
@@ -26,6 +27,7 @@ from jepsen.observer import observe
 from jepsen.report.progress import Progress
 from jepsen.subject.disk import SEED_VARIABLE
 from jepsen.subject.mutants import BREAK_VARIABLE
+from jepsen.witness import watch_machine
 from jepsen.workloads.workload import Worker, Workload
 
 HEAL_TIMEOUT_S = 60.0
@@ -129,6 +131,7 @@ class Run:
         steps = schedule(self._rng, self._options.faults, duration_s=self._options.duration_s)
         async with trio.open_nursery() as watching:
             watching.start_soon(self._show)
+            watching.start_soon(partial(watch_machine, self._options.folder, record=self._record, now_ns=self.now_ns))
             for node in self._targets(cluster):
                 watching.start_soon(self._observe, node)
             async with trio.open_nursery() as working:
@@ -162,10 +165,10 @@ class Run:
             phase=lambda: self._phase,
         )
 
-    def _record(self, line: Operation | Observation) -> None:
+    def _record(self, line: Operation | Observation | Stall) -> None:
         if isinstance(line, Operation):
             self._outcomes[line.outcome] += 1
-        elif line.facts.get("state") == "leader":
+        elif isinstance(line, Observation) and line.facts.get("state") == "leader":
             self._leader = line.node
         self._writer.add(line)
 

@@ -59,7 +59,7 @@ def class_of(error: str) -> str:
 
 def check(history: History) -> Verdict:
     """Judge how all operations of all workloads ended."""
-    windows = Windows(history.faults)
+    windows = Windows([*history.faults, *history.stalls])
     findings = Findings()
     wrong = [each for each in history.operations if each.error and each.outcome is not Outcome.OK]
     outside = [each for each in history.operations if not windows.touch(each.began_ns, each.ended_ns)]
@@ -90,6 +90,9 @@ def check(history: History) -> Verdict:
     )
     if errors:
         summary += f"; {_table(errors)}"
+    if history.stalls:
+        longest_ns = max(each.ended_ns - each.began_ns for each in history.stalls)
+        summary += f"; the machine itself stood still ({len(history.stalls):,} ×, {seconds(longest_ns)} at most)"
     if history.faults:
         summary += f"; last errors {seconds(_recovery_ns(wrong, history.faults))} after a healing"
     # A run that did nothing has not shown that anything can be done.

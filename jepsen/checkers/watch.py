@@ -30,7 +30,7 @@ milliseconds), well below the time of a wait."""
 def check(history: History, *, wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
     """Judge the workload `watch`."""
     findings = Findings()
-    windows = Windows(history.faults)
+    windows = Windows([*history.faults, *history.stalls])
     servers = {each.node for each in history.observations if "term" in each.facts}
     operations = history.of("watch")
     lists = [each for each in operations if each.function == "wait_all" and each.outcome is Outcome.OK]

@@ -1,18 +1,18 @@
-"""When errors and delays are excused: while a fault holds, and until its recovery is over."""
+"""When errors and delays are excused: while a fault holds or the machine stands still, and until recovery is over."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from jepsen.history import FaultWindow
+from jepsen.history import FaultWindow, Stall
 
 SLACK_NS = 50_000_000
 """A fault may have begun to work this much before its recorded beginning."""
 
 
 class Windows:
-    """Fault windows, those that overlap joined."""
+    """Windows of faults and stalls, those that overlap joined."""
 
-    def __init__(self, faults: Iterable[FaultWindow]) -> None:
+    def __init__(self, faults: Iterable[FaultWindow | Stall]) -> None:
         self._began: list[int] = []
         self._ended: list[int] = []
         for fault in sorted(faults, key=lambda fault: fault.began_ns):

@@ -7,12 +7,14 @@ from typing import Any
 
 from jepsen.checkers.models import Call, Model
 from jepsen.checkers.verdict import Verdict
-from jepsen.history import Begin, End, FaultWindow, History, Observation, Operation, Outcome
+from jepsen.history import Begin, End, FaultWindow, History, Observation, Operation, Outcome, Stall
 
 OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
 
 
-def history(*lines: Operation | FaultWindow | Observation | End, at: Sequence[str] = (), servers: int = 3) -> History:
+def history(
+    *lines: Operation | FaultWindow | Observation | Stall | End, at: Sequence[str] = (), servers: int = 3
+) -> History:
     """A history of these lines; `at`: addresses of a cluster that is not the harness's."""
     made = History(
         begin=Begin(

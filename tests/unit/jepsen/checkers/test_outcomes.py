@@ -6,6 +6,7 @@ import pytest
 
 from jepsen.checkers.outcomes import OPERATIONS_MIN, UNCLASSIFIED, check, class_of
 from jepsen.history import Operation
+from jepsen.witness import stall
 from tests.unit.jepsen.checkers.histories import FAILED, OK, SECOND, UNKNOWN, fault, history, kinds, op
 
 
@@ -114,3 +115,13 @@ def test_errors_are_counted_by_class_and_node() -> None:
 def test_an_error_in_the_next_fault_does_not_count_as_a_late_recovery() -> None:
     lines: list[Any] = [did(18, NO_LEADER), did(29.5, NO_LEADER, lasting_s=1.5), fault(30.0, 35.0), did(1)]
     assert "last errors 3.000 s after a healing" in check(history(*lines, FAULT)).summary
+
+
+def test_what_fails_while_the_machine_stands_still_is_excused_and_said() -> None:
+    still = stall("a sync took 1.5 s", 20 * SECOND, int(21.5 * SECOND))
+    lines: list[Any] = [did(1), did(21, NO_LEADER), did(24, NO_LEADER)]
+    assert not check(history(*lines)).valid
+    verdict = check(history(*lines, still))
+    assert verdict.valid
+    assert "the machine itself stood still (1 ×, 1.500 s at most)" in verdict.summary
+    assert not check(history(*lines, did(30, NO_LEADER), still)).valid, "long after it nothing is excused"
