@@ -4,7 +4,7 @@ Operations, all with `key`; every value is a number that is written once in a ru
 
 | function | input           | output      |                                                                        |
 | -------- | --------------- | ----------- | ---------------------------------------------------------------------- |
-| `read`   |                 | value, null | `mode` is default, consistent or stale; stale ones promise nothing     |
+| `read`   |                 | value, null | `mode` is default, consistent or stale, which shows an earlier state    |
 | `write`  | value, null     |             | null deletes the key: a register begins as null and is null again then |
 | `cas`    | [expected, new] |             | failed: `expected` was not there any more, or nobody was reached       |
 

@@ -15,10 +15,8 @@ from jepsen.witness import INTERVAL_S, STALL_S, watch_machine
 
 async def witnessed(folder: Path, during: Callable[[], None]) -> list[Stall]:
     stalls: list[Stall] = []
-    began_ns = time.monotonic_ns()
     async with trio.open_nursery() as nursery:
-        now_ns = lambda: time.monotonic_ns() - began_ns  # noqa: E731
-        nursery.start_soon(partial(watch_machine, folder, record=stalls.append, now_ns=now_ns))
+        nursery.start_soon(partial(watch_machine, folder, record=stalls.append, now_ns=time.monotonic_ns))
         await trio.sleep(INTERVAL_S / 2)
         during()
         await trio.sleep(INTERVAL_S * 4)
