@@ -36,6 +36,8 @@ class Member(Record, frozen=True, kw_only=True):
     port: int
     tags: dict[str, str]
     status: MemberStatus = MemberStatus.ALIVE
+    versions: tuple[int, int, int, int, int, int] = (1, 5, 2, 2, 5, 4)
+    """Gossip protocol: least, highest, spoken; then the same of the layer above it."""
 
     @property
     def is_server(self) -> bool:
