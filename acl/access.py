@@ -16,7 +16,16 @@ class Need(StrEnum):
     KEY_READ = "key:read"
     KEY_LIST = "key:list"
     KEY_WRITE = "key:write"
+    NODE_READ = "node:read"
+    NODE_WRITE = "node:write"
+    SERVICE_READ = "service:read"
+    SERVICE_WRITE = "service:write"
+    EVENT_READ = "event:read"
+    EVENT_WRITE = "event:write"
     AGENT_READ = "agent:read"
+    AGENT_WRITE = "agent:write"
+    KEYRING_READ = "keyring:read"
+    KEYRING_WRITE = "keyring:write"
     OPERATOR_READ = "operator:read"
     OPERATOR_WRITE = "operator:write"
     MANAGEMENT = "management"
@@ -39,6 +48,9 @@ class Access(Record, frozen=True, kw_only=True):
 NOBODY = Access(need=Need.NOBODY)
 SERVER = Access(need=Need.SERVER)
 AGENT_READ = Access(need=Need.AGENT_READ)
+AGENT_WRITE = Access(need=Need.AGENT_WRITE)
+KEYRING_READ = Access(need=Need.KEYRING_READ)
+KEYRING_WRITE = Access(need=Need.KEYRING_WRITE)
 OPERATOR_READ = Access(need=Need.OPERATOR_READ)
 OPERATOR_WRITE = Access(need=Need.OPERATOR_WRITE)
 MANAGEMENT = Access(need=Need.MANAGEMENT)
@@ -57,3 +69,33 @@ def key_list(field: str) -> Access:
 def key_write(field: str) -> Access:
     """Writing the key in `field`; dots reach into nested records."""
     return Access(need=Need.KEY_WRITE, field=field)
+
+
+def node_read(field: str = "") -> Access:
+    """Reading the node in `field`; without one, every node of the answer."""
+    return Access(need=Need.NODE_READ, field=field)
+
+
+def node_write(field: str) -> Access:
+    """Writing the node in `field`, and what is on it."""
+    return Access(need=Need.NODE_WRITE, field=field)
+
+
+def service_read(field: str = "") -> Access:
+    """Reading the service in `field`; without one, every service of the answer."""
+    return Access(need=Need.SERVICE_READ, field=field)
+
+
+def service_write(field: str) -> Access:
+    """Writing the service in `field`, and its checks."""
+    return Access(need=Need.SERVICE_WRITE, field=field)
+
+
+def event_read(field: str = "") -> Access:
+    """Reading the events named in `field`; without one, every event of the answer."""
+    return Access(need=Need.EVENT_READ, field=field)
+
+
+def event_write(field: str) -> Access:
+    """Firing the event named in `field`."""
+    return Access(need=Need.EVENT_WRITE, field=field)

@@ -1,60 +1,34 @@
-"""Agent: the HTTP API on its sockets, and for client agents the hellos that keep it and the servers acquainted.
-
-`Agent` is what every process has, a server's embedded one too: listeners, a delegate, and facts about itself.
-`ClientLink` is what only a client agent has: the pool, the server list, and the hello task.
-"""
+"""Agent: the HTTP API on its sockets, and what an agent knows by itself; every process has one, servers too."""
 
 import os
 import platform
-import random
 import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Mapping
-from typing import Protocol
 
 import trio
 
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
-from agent.delegate import RemoteDelegate
+from agent.events import EventRing
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
-from agent.servers import ServerList
+from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.tls import tls_config
-from base import codec
-from base.errors import ConfigInvalid, MeshError
-from base.limits import TokenBucket
+from base.errors import ConfigInvalid, InvalidRequest, Refused
+from base.limits import Seldom
 from base.log import get_logger
 from base.version import API_VERSION, PROTOCOL, PROTOCOL_MAX, PROTOCOL_MIN, VERSION
-from rpc.pool import RPCPool
+from gossip.instructions import UserEventArrived
 from rpc.tls import TLSContexts
-from structs.cluster import HelloReply, HelloRequest, Member, MemberStatus
+from structs.cluster import Member
+from structs.coordinate import Coordinate
 
-HELLO_S = 1.0
-HELLO_FAST_S = 0.1
-HELLOS_FAST_COUNT = 50
-HELLO_TIMEOUT_S = 2.0
-LEAVE_TIMEOUT_S = 3.0
-LEAVE_ATTEMPTS_MAX = 10
+EVENT_IGNORED_S = 10.0
+"""How often the log tells of events that make no sense: anybody in the cluster can send them."""
 
 _log = get_logger("agent")
-
-
-class Membership(Protocol):
-    """Who is there, as far as this process knows."""
-
-    def self_member(self) -> Member:
-        """Return this node as the others see it."""
-        ...
-
-    def members(self) -> list[Member]:
-        """Return everybody, ourselves included."""
-        ...
-
-    def statistics(self) -> dict[str, dict[str, str]]:
-        """Return sections of `Stats` that only servers, or only clients, have."""
-        ...
 
 
 class AgentFacts:
@@ -69,14 +43,56 @@ class AgentFacts:
         self.version = API_VERSION
         self.revision = f"mesh-{VERSION}"
         self.is_server = config.server
+        self.coordinates_enabled = not config.raw.get("disable_coordinates", False)
+        self.events = EventRing(node_name=config.node_name)
+        self._events_ignored = Seldom(EVENT_IGNORED_S)
+        self._leaving = trio.Lock()
+        self._left = trio.Event()
 
     def self_member(self) -> Member:
         """See AgentInfo."""
         return self._membership.self_member()
 
-    def members(self) -> list[Member] | Awaitable[list[Member]]:
+    def members(self, *, wan: bool) -> list[Member] | Awaitable[list[Member]]:
         """See AgentInfo."""
-        return self._membership.members()
+        return self._membership.members(wan=wan)
+
+    def coordinate(self) -> Coordinate | None:
+        """See AgentInfo."""
+        return self._membership.coordinate() if self.coordinates_enabled else None
+
+    async def join(self, addresses: list[str], *, wan: bool) -> JoinReport:
+        """See AgentInfo."""
+        if wan and not self.is_server:
+            raise Refused(JOIN_WAN_TEXT)
+        return await self._membership.join(addresses, wan=wan)
+
+    async def force_leave(self, name: str, *, prune: bool, wan: bool) -> bool:
+        """See AgentInfo."""
+        return await self._membership.force_leave(name, prune=prune, wan=wan)
+
+    async def leave(self) -> None:
+        """See AgentInfo. Whoever asks while it is under way, or later, waits for the first to come to its end."""
+        async with self._leaving:
+            if not self._left.is_set():
+                await self._membership.leave()
+                self._left.set()
+
+    async def wait_left(self) -> None:
+        """Return once this agent has left the cluster."""
+        await self._left.wait()
+
+    def take_event(self, event: UserEventArrived) -> None:
+        """Keep a user event of gossip, if it is meant for us."""
+        try:
+            taken = self.events.receive(event.lamport_time, event.name, event.payload)
+        except InvalidRequest as error:
+            count = self._events_ignored.count(trio.current_time())
+            if count:
+                _log.warn("user event ignored", event=event.name, reason=str(error), count=count)
+        else:
+            if taken is not None:
+                _log.debug("user event", event=taken.name, id=taken.event_id)
 
     def configuration(self) -> Mapping[str, object]:
         """See AgentInfo."""
@@ -95,25 +111,12 @@ class AgentFacts:
                 "os": sys.platform,
                 "version": platform.python_version(),
             },
-            "serf_lan": serf_statistics(self._membership.members()),
         }
-        stats.update(self._membership.statistics())
-        return stats
+        return {**stats, **self._membership.statistics()}
 
     def meta(self) -> Mapping[str, str]:
         """See AgentInfo."""
         return {"consul-network-segment": "", **self._config.node_meta}
-
-
-def serf_statistics(members: list[Member]) -> dict[str, str]:
-    """Return the membership section of `Stats`."""
-    return {
-        "encrypted": "false",
-        "failed": str(sum(member.status is MemberStatus.FAILED for member in members)),
-        "health_score": "0",
-        "left": str(sum(member.status is MemberStatus.LEFT for member in members)),
-        "members": str(len(members)),
-    }
 
 
 def http_settings(config: RuntimeConfig) -> HTTPSettings:
@@ -209,116 +212,3 @@ def self_tags(*, role: str, node_id: str, datacenter: str) -> dict[str, str]:
         "vsn_max": str(PROTOCOL_MAX),
         "segment": "",
     }
-
-
-class ClientLink:
-    """A client agent's side of the cluster: which servers there are, and telling them that we are here."""
-
-    def __init__(self, config: RuntimeConfig, *, node_id: str, pool: RPCPool, rng: random.Random) -> None:
-        self._config = config
-        self._node_id = node_id
-        self._pool = pool
-        self.servers = ServerList([*config.join.start, *config.join.retry], rng)
-        limits = config.limits
-        rate = None
-        if limits.rpc_rate_per_s >= 0:
-            rate = TokenBucket(rate_per_s=limits.rpc_rate_per_s, burst=limits.rpc_burst_max, now_s=trio.current_time())
-        self.delegate = RemoteDelegate(
-            pool=pool, servers=self.servers, rng=rng, hold_s=config.performance.rpc_hold_timeout_s, rate=rate
-        )
-        self._members: list[Member] = []
-        self._leader = ""
-        """As the last server that answered a hello knew it."""
-        self._leaving = False
-        self._joined = False
-        self._hellos_failed_count = 0
-        self._hellos_count = 0
-
-    # Membership
-
-    def self_member(self) -> Member:
-        """See Membership."""
-        return Member(
-            name=self._config.node_name,
-            address=self._config.advertise_address,
-            port=self._config.ports.serf_lan,
-            tags=self_tags(role="node", node_id=self._node_id, datacenter=self._config.datacenter),
-            status=MemberStatus.LEAVING if self._leaving else MemberStatus.ALIVE,
-        )
-
-    def members(self) -> list[Member]:
-        """See Membership."""
-        mine = self.self_member()
-        return [mine, *(member for member in self._members if member.tags.get("id") != self._node_id)]
-
-    def statistics(self) -> dict[str, dict[str, str]]:
-        """See Membership."""
-        return {"consul": {"known_servers": str(len(self.servers)), "server": "false"}}
-
-    # Tasks
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the servers' list fresh until cancelled. Raises ConfigInvalid where our node id is taken."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.delegate.run)
-            task_status.started()
-            while True:
-                reached = await self._greet()
-                # While a cluster is forming, what one server knows of the others is out of date in a moment; a
-                # formed one that lost its leader must not be pressed by all of its agents.
-                settled = reached and (self.servers.leader or self._hellos_count > HELLOS_FAST_COUNT)
-                await trio.sleep(HELLO_S if settled else HELLO_FAST_S)
-
-    async def leave(self) -> None:
-        """Tell a server that this agent leaves; gives up after LEAVE_TIMEOUT_S."""
-        self._leaving = True
-        with trio.move_on_after(LEAVE_TIMEOUT_S):
-            for _ in range(LEAVE_ATTEMPTS_MAX):
-                if await self._greet() or not self._joined:
-                    return
-                await trio.sleep(HELLO_FAST_S)
-
-    async def _greet(self) -> bool:
-        address = self.servers.pick(leader_wanted=False)
-        if address is None:
-            return False
-        request = HelloRequest(
-            member=self.self_member(),
-            server_id=self._node_id,
-            datacenter=self._config.datacenter,
-            is_server=False,
-            leaving=self._leaving,
-        )
-        try:
-            body = codec.encode(request)
-            data = await self._pool.call(address, "Cluster.Hello", body, timeout_s=HELLO_TIMEOUT_S)
-            reply = codec.decode(HelloReply, data)
-        except MeshError as error:
-            self.servers.failed(address)
-            self._pool.doubt(address)
-            self._hellos_failed_count += 1
-            if self._hellos_failed_count in (1, 10, 100) or self._hellos_failed_count % 600 == 0:
-                _log.warn("no answer from a server", address=address, error=str(error))
-            return False
-        if not self._joined:
-            self._joined = True
-            _log.info("joined", server=reply.me.member.name, address=address)
-        self._hellos_failed_count = 0
-        self._hellos_count += 1
-        self._members = reply.members
-        leader = reply.leader.address if reply.leader else ""
-        if self._leader and self._leader != leader:
-            self._pool.doubt(self._leader)  # it may stand still; calls under way would wait long to find that out
-        self._leader = leader
-        self.servers.update(_server_addresses(reply), leader, trio.current_time())
-        return True
-
-
-def _server_addresses(reply: HelloReply) -> list[str]:
-    """Return the RPC addresses of servers that are alive, or all that are known if none is."""
-    alive: list[str] = []
-    others: list[str] = []
-    for member in reply.members:
-        if member.is_server:
-            (alive if member.status is MemberStatus.ALIVE else others).append(member.rpc_address)
-    return alive or others

@@ -27,7 +27,7 @@ from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
 
-WRITES_WITH_QUERY_OPTIONS = frozenset({"Txn.Apply"})
+WRITES_WITH_QUERY_OPTIONS = frozenset({"Txn.Apply", "Internal.EventFire"})
 STREAMS_FOR_LEADER = frozenset({"Snapshot.Save", "Snapshot.Restore"})
 HOLD_PARTS = 16
 JITTER_FRACTION = 1 / 16

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import trio
 
-from agent.agent import Agent, AgentFacts, ClientLink, bind_http, bind_https
+from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.client import ClientLink
 from agent.config.load import HelpWanted, load
 from agent.config.runtime import RuntimeConfig
+from agent.coordinates import CoordinateSender
+from agent.gossip import lan_pool
+from agent.membership import GossipMembership
 from agent.node_id import read_or_make
 from agent.process import main_of
 from agent.tls import internal_tls
+from agent.wires import Wires
 from base.chance import Chance
 from base.disk import RealDisk, lock_folder
 from base.errors import ConfigInvalid
 from base.network import RealNetwork
 from base.version import VERSION
+from rpc.foreign_pool import ForeignPool
 from rpc.pool import RPCPool
 
 USAGE = """Usage: mesh-agent [options]
@@ -46,15 +52,35 @@ class ClientAgent:
         self._lock = lock_folder(self._folder)
         self._node_id = read_or_make(disk, self._folder, configured=config.node_id)
         self._tls = internal_tls(config)
-        self._pool = RPCPool(RealNetwork(), tls=self._tls)
-        self._link = ClientLink(
-            config, node_id=self._node_id, pool=self._pool, rng=Chance.from_system().generator("servers")
+        network = RealNetwork()
+        chance = Chance.from_system()
+        self._pool = RPCPool(network, tls=self._tls)
+        self._gossip = lan_pool(
+            config,
+            tags=self_tags(role="node", node_id=self._node_id, datacenter=config.datacenter),
+            folder=self._folder,
+            network=network,
+            chance=chance,
         )
-        facts = AgentFacts(config, node_id=self._node_id, membership=self._link)
+        self._foreign = ForeignPool(network, tls=self._tls)
+        wires = Wires(ours=self._pool, foreign=self._foreign, datacenter=config.datacenter)
+        self._link = ClientLink(config, pool=wires, gossip=self._gossip, rng=chance.generator("servers"))
+        membership = GossipMembership(
+            lan=self._gossip, wan=None, statistics=self._link.statistics, leave=self._gossip.leave
+        )
+        self._facts = AgentFacts(config, node_id=self._node_id, membership=membership)
+        self._gossip.subscribe_events(self._facts.take_event)
+        self._coordinates = CoordinateSender(
+            delegate=self._link.delegate,
+            source=self._gossip,
+            node=config.node_name,
+            token=config.acl_token_default.reveal(),
+            rng=chance.generator("coordinates"),
+        )
         self._agent = Agent(
             config,
             delegate=self._link.delegate,
-            facts=facts,
+            facts=self._facts,
             sockets=bind_http(config),
             https_sockets=bind_https(config),
         )
@@ -63,13 +89,21 @@ class ClientAgent:
         """See Program."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._pool.run)
+            await nursery.start(self._foreign.run)
             await nursery.start(self._link.run)
+            await nursery.start(self._gossip.run)
             await nursery.start(self._agent.run)
+            if self._config.gossip.coordinates:
+                nursery.start_soon(self._coordinates.run)
             task_status.started(banner("mesh agent", self._config, self._node_id))
 
     async def leave(self) -> None:
         """See Program."""
-        await self._link.leave()
+        await self._facts.leave()
+
+    async def wait_left(self) -> None:
+        """See Program."""
+        await self._facts.wait_left()
 
     def refuse_calls(self) -> None:
         """See Program."""

@@ -2,7 +2,8 @@
 
 A program that cannot start says why in one line on stderr and exits with 1. Signals: SIGINT and SIGTERM end it, by
 leaving the cluster first where the configuration says so (then the exit code is 0, otherwise 1, as specified); a
-second one, or LEAVE_S_MAX without an end, forces it. SIGHUP reloads. A defect or a failing disk ends it with 1.
+second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads. A defect or a
+failing disk ends it with 1.
 
 Source: servers specification, section 6.
 """
@@ -26,6 +27,8 @@ from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken
 from base.version import VERSION
 
 LEAVE_S_MAX = 15.0
+LEFT_ANSWER_S = 0.5
+"""Whoever asked over the API for a leave must get the answer before the process ends."""
 EXIT_OK = 0
 EXIT_FAILED = 1
 GC_THRESHOLDS = (20_000, 50, 100)
@@ -43,6 +46,10 @@ class Program(Protocol):
 
     async def leave(self) -> None:
         """Leave the cluster; bounded in time."""
+        ...
+
+    async def wait_left(self) -> None:
+        """Return once it has left, because a signal or somebody at its API wanted it to."""
         ...
 
     def refuse_calls(self) -> None:
@@ -118,14 +125,18 @@ async def _run(
             gc.set_threshold(*GC_THRESHOLDS)
             for line in banner:
                 print(line, flush=True)
-            async for number in signals:
-                if number == signal.SIGHUP:
-                    config = _reload(program, config, argv, role)
-                    continue
-                leaves = config.leave_on_terminate if number == signal.SIGTERM else not config.skip_leave_on_interrupt
-                ending.code = EXIT_OK if leaves else EXIT_FAILED
-                _log.info("caught signal", signal=signal.Signals(number).name, leaving=leaves)
-                break
+            leaves = False
+            with trio.CancelScope() as staying:
+                nursery.start_soon(_end_when_left, program, staying)
+                async for number in signals:
+                    if number == signal.SIGHUP:
+                        config = _reload(program, config, argv, role)
+                        continue
+                    on_term = number == signal.SIGTERM
+                    leaves = config.leave_on_terminate if on_term else not config.skip_leave_on_interrupt
+                    ending.code = EXIT_OK if leaves else EXIT_FAILED
+                    _log.info("caught signal", signal=signal.Signals(number).name, leaving=leaves)
+                    break
             with trio.move_on_after(LEAVE_S_MAX) as limit:
                 async with trio.open_nursery() as last:
                     last.start_soon(_force_on_second, signals)
@@ -138,6 +149,13 @@ async def _run(
                 ending.code = EXIT_FAILED
             nursery.cancel_scope.cancel()
     _log.info("stopped")
+
+
+async def _end_when_left(program: Program, staying: trio.CancelScope) -> None:
+    """End the process after a leave that its API was asked for."""
+    await program.wait_left()
+    await trio.sleep(LEFT_ANSWER_S)
+    staying.cancel()
 
 
 async def _force_on_second(signals: object) -> None:

@@ -1,5 +1,8 @@
 """Sans-IO: bounds on rates and counts."""
 
+import math
+from collections.abc import Iterable
+
 
 class KeyedCap:
     """How many of something may exist at once, for each key (a source address, a token) and in total."""
@@ -56,3 +59,40 @@ class TokenBucket:
             return False
         self._tokens -= count
         return True
+
+
+class Seldom:
+    """Lets one through in each `pause_s`, and counts the others: for lines of the log that others can cause."""
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+        self._next_s = -math.inf
+        self._count = 0
+
+    def count(self, now_s: float) -> int:
+        """Return 0 for "not now", else how many there were since it last returned something else, this one included."""
+        self._count += 1
+        if now_s < self._next_s:
+            return 0
+        count, self._count = self._count, 0
+        self._next_s = now_s + self._pause_s
+        return count
+
+
+class Turns:
+    """Who of many is next where only some can be: those that never were, then those for whom it is longest ago."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._last: dict[str, int] = {}
+        self._number = 0
+
+    def pick(self, keys: Iterable[str]) -> list[str]:
+        """Return up to `count_max` of `keys`, which are those that there are now: all others are forgotten."""
+        wanted = dict.fromkeys(keys)
+        self._last = {key: number for key, number in self._last.items() if key in wanted}
+        picked = sorted(wanted, key=lambda key: self._last.get(key, 0))[: self._count_max]
+        for key in picked:
+            self._number += 1
+            self._last[key] = self._number
+        return picked

@@ -15,12 +15,19 @@ SYNC_BYTES = 4096
 
 def cpu_s(pids: Iterable[int]) -> float:
     """User and system seconds that these processes have used so far, all threads."""
-    total = 0
-    for pid in pids:
-        # The name in parentheses may hold spaces; fields 14 and 15 count from after it.
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS_A_SECOND
+    return sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in pids) / TICKS_A_SECOND
+
+
+def thread_cpu_s(pid: int, name: str) -> float:
+    """User and system seconds that the threads of a process that are called `name` have used so far."""
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == name]
+    return sum(_ticks(task / "stat") for task in tasks) / TICKS_A_SECOND
+
+
+def _ticks(path: Path) -> int:
+    # The name in parentheses may hold spaces; fields 14 and 15 count from after it.
+    fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def memory_mib(pid: int, what: str = "VmRSS") -> float:

@@ -45,6 +45,13 @@ GOALS: dict[str, Goal] = {
     "rss 100k mib": Goal(130, 235),
     "rss 1m mib": Goal(350, 1_503),
     "watch 5000 last ms": Goal(400, 880),
+    "idle agent gossip cpu percent": Goal(0.5),
+    "idle server gossip cpu percent": Goal(0.5),
+    "idle agent rss mib": Goal(50),
+    "join start to usable s": Goal(1.0),
+    "death to critical p99 s": Goal(10.0),
+    "hundred agents rss mib": Goal(50),
+    "hundred agents falsely failed": Goal(0),
 }
 """By the name of the line. The PUT p50 goal supposes an fdatasync of 0.4 ms; the calibration stands beside it."""
 

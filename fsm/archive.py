@@ -31,7 +31,7 @@ from fsm.commands.restore import CHAIN_START, chain_next
 from fsm.digest import DIGEST_BYTES
 from fsm.store import keys
 from fsm.store.store import ReadView
-from fsm.store.tables import INDEXES, KVS, TABLES, TOMBSTONES, Table
+from fsm.store.tables import INDEXES, TABLES, Table
 from structs.archive import ArchiveMeta, RestoreBegin, RestoreChunk, RestoreCommit, RowChunk
 from structs.cluster import Peer
 
@@ -130,11 +130,8 @@ def _state_pieces(view: ReadView) -> Iterator[bytes]:
 
 def _rows(view: ReadView, table: Table) -> Iterator[tuple[bytes, bytes]]:
     """Yield (key, row) of a table; counters get a place for the hash that other rows have."""
-    if table is INDEXES:
-        cursor = view.txn.cursor(view.handles.indexes)
-        return ((name, body + bytes(DIGEST_BYTES)) for name, body in cursor.iternext(True, True))
-    assert table in (KVS, TOMBSTONES)
-    return keys.scan(view.txn, view.handles.pair(table), b"")
+    rows = keys.scan(view.txn, view.handles.pair(table), b"")
+    return ((name, body + bytes(DIGEST_BYTES)) for name, body in rows) if table is INDEXES else rows
 
 
 def _slices(rows: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[list[bytes], list[bytes]]]:

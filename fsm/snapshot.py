@@ -14,7 +14,8 @@ import lmdb
 from base.codec import Record
 from base.errors import DataDamaged, DiskFailed
 from fsm import digest
-from fsm.store.store import FILE_NAME, FORMAT, MAP_BYTES_DEFAULT, Store, discard, read_state_row
+from fsm.store.state import opened_state
+from fsm.store.store import FILE_NAME, MAP_BYTES_DEFAULT, Store, discard
 
 
 class CopyFacts(Record, frozen=True, kw_only=True):
@@ -56,13 +57,11 @@ def inspect_copy(path: Path) -> CopyFacts:
     try:
         meta = environment.open_db(b"meta", create=False)
         with environment.begin(db=meta) as txn:
-            state = read_state_row(txn, meta)
+            state = opened_state(txn, meta, path)
     except lmdb.Error as error:
         raise DataDamaged(f"{path} is not a readable state file: {error}") from error
     finally:
         environment.close()
-    if state.format != FORMAT:
-        raise DataDamaged(f"{path} has state format {state.format}; this version reads format {FORMAT}")
     return CopyFacts(
         raft_index=state.raft_index,
         term=state.term,

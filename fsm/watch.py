@@ -35,14 +35,14 @@ class WatchSet:
         self.keys: list[tuple[str, bytes]] = []
         self.prefixes: list[tuple[str, bytes]] = []
 
-    def key(self, table: str, key: str) -> "WatchSet":
+    def key(self, table: str, key: str | bytes) -> "WatchSet":
         """Add one key, whether it exists or not; returns the set."""
-        self.keys.append((table, key.encode()))
+        self.keys.append((table, key.encode() if isinstance(key, str) else key))
         return self
 
-    def prefix(self, table: str, prefix: str) -> "WatchSet":
+    def prefix(self, table: str, prefix: str | bytes) -> "WatchSet":
         """Add every key that starts with `prefix`; returns the set."""
-        self.prefixes.append((table, prefix.encode()))
+        self.prefixes.append((table, prefix.encode() if isinstance(prefix, str) else prefix))
         return self
 
     def table(self, table: str) -> "WatchSet":

@@ -7,7 +7,9 @@ random member now and then, so that nothing is missed for long.
 
 Who decides: `machine.py` (events in, instructions out) on `swim.py` (members, probes, suspicion) and `serf.py` (tags,
 leave and join intents, user events, queries, key rotation, conflicts, coordinates). Who acts: `driver.py`, the only
-file with sockets and timers. What is on the wire: `messages.py`, `packets.py`, `lzw.py`, `keyring.py`.
+file with sockets and timers. What is on the wire: the records of `messages.py`, `serf_messages.py`,
+`meta.py` and `push_pull.py`, as `fields.py` lays them out, and around them `packets.py`, `streams.py`, `lzw.py` and
+`keyring.py`.
 
 Invariants: a member's incarnation, as anybody knows it, never falls; only a member itself raises its own; who is dead
 or suspected wrongly gets to know it, since the dead are gossiped to as well; every queue, table and packet has a bound.

@@ -21,6 +21,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     gossip_interval_s: float = 0.2
     gossip_nodes_count: int = 3
     gossip_to_dead_s: float = 30.0
+    dead_node_reclaim_s: float = 30.0
+    """A dead member's name may be taken over from another address after this time; 0: never."""
     push_pull_interval_s: float = 30.0
     tcp_timeout_s: float = 10.0
     broadcast_timeout_s: float = 5.0
@@ -62,7 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Leaves room for the seal in every packet."""
     rejoin_after_leave: bool = False
     lifeguard: bool = True
-    """Off only to measure what it is good for: no awareness, no confirmations, no nacks."""
+    """Off only to measure what it is good for: no awareness, no confirmations, no nacks, no word to a suspect
+    with its ping, and no allowance for the times when this member itself stood still."""
     resolves_conflicts: bool = True
     """Clients ask the others whose name it is; servers only log."""
     coordinates: bool = True
+    looks_first: bool = False
+    """A join reads the other side's table before it shows its own: for a pool whose rule refuses members that would not
+    refuse us, and who must not even hear of ours."""

@@ -122,7 +122,10 @@ class UserEventWanted(Event, frozen=True, kw_only=True):
 
 
 class QueryWanted(Event, frozen=True, kw_only=True):
-    """Ask everybody. Finished with QueryResult when the time is over, or as soon as all alive members answered."""
+    """Ask everybody. Finished with QueryResult when the time is over, or as soon as all alive members answered.
+
+    Finished with an error text at once if it cannot be asked: too large, a wrong expression, too many under way.
+    """
 
     operation: int
     name: str

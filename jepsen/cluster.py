@@ -28,6 +28,11 @@ POLL_INTERVAL_S = 0.02
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_LINES = 60
+RETRY_INTERVAL = "1s"
+"""A server whose start met a fault must not wait half a minute for its next try to join."""
+STANDING_BY = 'autopilot { server_stabilization_time = "1s" } performance { leave_drain_time = "500ms" }'
+"""How long a new server is watched before it votes, and how long one that leaves waits for calls under way: faults of
+membership are shorter than the ten and five seconds of the defaults."""
 PR_SET_PDEATHSIG = 1
 ENDING = frozenset({signal.SIGINT, signal.SIGTERM})
 """Signals that end this process in good order."""
@@ -65,13 +70,32 @@ def undisturbed() -> Iterator[None]:
 
 
 class ReservedPort:
-    """A loopback port that the kernel gives to nobody else until `release`; others may still listen on it."""
+    """A loopback port that the kernel gives to nobody else until `release`; others may still listen on it.
 
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", 0))
+    One `for_datagrams` is free for UDP as well when it is made; UDP knows no reservation that others may still use.
+    """
+
+    def __init__(self, *, for_datagrams: bool = False) -> None:
+        self._socket = self._reserve()
+        while for_datagrams and not self._is_free_for_datagrams():
+            taken, self._socket = self._socket, self._reserve()
+            taken.close()
         self.number: int = self._socket.getsockname()[1]
+
+    @staticmethod
+    def _reserve() -> socket.socket:
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        return reserved
+
+    def _is_free_for_datagrams(self) -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(self._socket.getsockname())
+            except OSError:
+                return False
+            return True
 
     def release(self) -> None:
         self._socket.close()
@@ -103,6 +127,7 @@ class Node:
         self.environment: dict[str, str] = {}
         self._http = ReservedPort()
         self._rpc = ReservedPort()
+        self._gossip = ReservedPort(for_datagrams=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._told_to_end = False
 
@@ -118,6 +143,15 @@ class Node:
     @property
     def rpc_port(self) -> int:
         return self._rpc.number
+
+    @property
+    def gossip_address(self) -> str:
+        """Where others find it first."""
+        return f"{self.addresses.advertise}:{self._gossip.number}"
+
+    @property
+    def gossip_port(self) -> int:
+        return self._gossip.number
 
     @property
     def pid(self) -> int:
@@ -143,6 +177,7 @@ class Node:
             *("-advertise", self.addresses.advertise),
             *("-data-dir", str(self.data_dir)),
             *("-http-port", str(self._http.number), "-server-port", str(self._rpc.number)),
+            *("-serf-lan-port", str(self._gossip.number), "-serf-wan-port", "-1"),
             *self.options,
         ]
 
@@ -224,6 +259,7 @@ class Node:
         self.kill()
         self._http.release()
         self._rpc.release()
+        self._gossip.release()
 
     async def request(self, method: str, path: str, body: bytes = b"", *, timeout_s: float = 15.0) -> Reply:
         """One HTTP exchange with this node; raises NotSent or NotAnswered."""
@@ -262,10 +298,13 @@ class Cluster:
         environment: Mapping[str, str] | None = None,
         network: Network | None = None,
         subject: bool = False,
+        one_address: bool = False,
     ) -> None:
+        """With `one_address` each node is told where the first server is, and nothing else: gossip does the rest."""
         self.folder = folder
         self.network: Network = network or PlainNetwork()
         self.subject = subject
+        self._one_address = one_address
         self._options = list(options)
         self._environment = dict(environment or {})
         self._servers_made = 0
@@ -292,19 +331,24 @@ class Cluster:
         return self._node("mesh-server", f"server-{self._servers_made}")
 
     def _joining(self, node: Node) -> list[str]:
-        joins = [word for peer in self.servers if peer is not node for word in ("-retry-join", peer.rpc_address)]
-        return [*joins, *self._options]
+        told = self.servers[:1] if self._one_address else self.servers
+        joins = [word for peer in told if peer is not node for word in ("-retry-join", peer.gossip_address)]
+        return [*joins, "-retry-interval", RETRY_INTERVAL, "-hcl", STANDING_BY, *self._options]
 
     async def open_ports(self) -> None:
-        """Let the network pass what goes to the servers' RPC ports."""
+        """Let the network pass what goes to the ports of RPC and gossip."""
         for node in self.nodes:
-            await self.network.open_port(node.name, node.rpc_port)
+            await self._open_ports(node)
+
+    async def _open_ports(self, node: Node) -> None:
+        await self.network.open_port(node.name, node.rpc_port)
+        await self.network.open_port(node.name, node.gossip_port)
 
     async def add_server(self) -> Node:
         """Start one more server with an empty disk, which joins the others by itself."""
         node = self._next_server()
         node.options = self._joining(node)
-        await self.network.open_port(node.name, node.rpc_port)
+        await self._open_ports(node)
         self.servers.append(node)
         node.start()
         return node

@@ -30,6 +30,26 @@ class Agent:
                 port=row["Port"],
                 tags=row.get("Tags") or {},
                 status=MemberStatus(row["Status"]) if row["Status"] in set(MemberStatus) else MemberStatus.NONE,
+                versions=(
+                    row.get("ProtocolMin", 0),
+                    row.get("ProtocolMax", 0),
+                    row.get("ProtocolCur", 0),
+                    row.get("DelegateMin", 0),
+                    row.get("DelegateMax", 0),
+                    row.get("DelegateCur", 0),
+                ),
             )
             for row in rows
         ]
+
+    def join(self, address: str, *, wan: bool = False) -> None:
+        """Make the agent join a cluster through a member's gossip address; `wan`: the pool of all servers."""
+        self._client.write("PUT", f"/v1/agent/join/{address}", {"wan": "1"} if wan else {})
+
+    def leave(self) -> None:
+        """Make the agent leave its cluster; its process ends soon after."""
+        self._client.write("PUT", "/v1/agent/leave")
+
+    def force_leave(self, name: str, *, prune: bool = False) -> None:
+        """Turn a failed member into one that left; with `prune` it is forgotten at once."""
+        self._client.write("PUT", f"/v1/agent/force-leave/{name}", {"prune": "1"} if prune else {})

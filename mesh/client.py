@@ -4,7 +4,7 @@ Thread-safe. Errors are those of `base/errors.py`; `error.definite` says whether
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Self
@@ -14,7 +14,10 @@ from base.errors import InvalidRequest, MeshError
 from base.version import VERSION
 from mesh.address import NO_TLS_FILES, Target, TLSFiles, target_from, tls_from
 from mesh.agent import Agent
+from mesh.catalog import Catalog
+from mesh.coordinate import Coordinates
 from mesh.errors import error_of, may_repeat
+from mesh.event import Events
 from mesh.kv import KV
 from mesh.operator import Operator
 from mesh.query import DEFAULT_READ, Answer, Read
@@ -28,6 +31,8 @@ ATTEMPTS_MAX = 3
 PAUSE_S = 0.2
 """Before the second attempt; doubled before each later one."""
 PATH_SAFE = "/-_.~"
+Parameters = Mapping[str, str | Sequence[str]]
+"""Of a query; a list stands for a parameter that is repeated."""
 
 
 class Client:
@@ -77,13 +82,28 @@ class Client:
         return Agent(self)
 
     @cached_property
+    def catalog(self) -> Catalog:
+        """Datacenters and nodes."""
+        return Catalog(self)
+
+    @cached_property
+    def coordinate(self) -> Coordinates:
+        """Where nodes are in the network."""
+        return Coordinates(self)
+
+    @cached_property
+    def event(self) -> Events:
+        """User events."""
+        return Events(self)
+
+    @cached_property
     def status(self) -> Status:
         """Leader and peers."""
         return Status(self)
 
     @cached_property
     def operator(self) -> Operator:
-        """The consensus group."""
+        """The consensus group, its autopilot, and the keys of gossip."""
         return Operator(self)
 
     @cached_property
@@ -92,7 +112,7 @@ class Client:
         return Snapshot(self)
 
     def read(
-        self, path: str, read: Read = DEFAULT_READ, parameters: Mapping[str, str] | None = None, *, accept: int = 200
+        self, path: str, read: Read = DEFAULT_READ, parameters: Parameters | None = None, *, accept: int = 200
     ) -> Answer[Reply]:
         """GET `path` (not yet percent-encoded) with repetition. `accept` is another status that is no error."""
         reply = self._repeated(
@@ -114,7 +134,7 @@ class Client:
         self,
         method: str,
         path: str,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Parameters | None = None,
         *,
         body: bytes = b"",
         accept: int = 200,
@@ -153,10 +173,10 @@ class Client:
     def _headers(self) -> dict[str, str]:
         return {"X-Consul-Token": self._token} if self._token else {}
 
-    def _path(self, path: str, parameters: Mapping[str, str]) -> str:
+    def _path(self, path: str, parameters: Parameters) -> str:
         merged = {"dc": self._datacenter, **parameters} if self._datacenter else dict(parameters)
         try:
-            query = urlencode(merged)
+            query = urlencode(merged, doseq=True)
             return quote(path, safe=PATH_SAFE) + (f"?{query}" if query else "")
         except UnicodeEncodeError:  # bytes of a command line that are not text
             raise InvalidRequest(f"{path!r} is not UTF-8") from None

@@ -38,7 +38,7 @@ class KV:
         """Like `get`, with the index to block on: of a missing key too."""
         answer = self._client.read(f"/v1/kv/{key}", read, accept=404)
         rows = answer.value.json() if answer.value.status == 200 else []
-        return _with(answer, _entry(rows[0]) if rows else None)
+        return answer.with_value(_entry(rows[0]) if rows else None)
 
     def list(self, prefix: str, read: Read = DEFAULT_READ) -> Sequence[KVEntry]:
         """Return every entry whose key starts with `prefix`, in byte order of the keys."""
@@ -48,7 +48,7 @@ class KV:
         """Like `list`, with the index to block on."""
         answer = self._client.read(f"/v1/kv/{prefix}", read, {"recurse": ""}, accept=404)
         rows = answer.value.json() if answer.value.status == 200 else []
-        return _with(answer, [_entry(row) for row in rows])
+        return answer.with_value([_entry(row) for row in rows])
 
     def keys(self, prefix: str = "", separator: str = "", read: Read = DEFAULT_READ) -> Sequence[str]:
         """Return the keys under `prefix`, folded at `separator` if there is one."""
@@ -58,7 +58,7 @@ class KV:
         """Like `keys`, with the index to block on."""
         parameters = {"keys": "", "separator": separator} if separator else {"keys": ""}
         answer = self._client.read(f"/v1/kv/{prefix}", read, parameters, accept=404)
-        return _with(answer, answer.value.json() if answer.value.status == 200 else [])
+        return answer.with_value(answer.value.json() if answer.value.status == 200 else [])
 
     def put(self, key: str, value: bytes, *, flags: int = 0) -> None:
         """Write one key, whatever it holds."""
@@ -98,15 +98,6 @@ class KV:
 
     def _put(self, key: str, value: bytes, parameters: Mapping[str, str]) -> bool:
         return self._client.write("PUT", f"/v1/kv/{key}", parameters, body=value).body.strip() == b"true"
-
-
-def _with(answer: Answer[Any], value: Any) -> Answer[Any]:
-    return Answer(
-        value=value,
-        index=answer.index,
-        known_leader=answer.known_leader,
-        last_contact_s=answer.last_contact_s,
-    )
 
 
 def _entry(row: Mapping[str, Any]) -> KVEntry:

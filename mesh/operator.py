@@ -1,7 +1,10 @@
 """The consensus group: who is in it, removing a server, handing over leadership."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mesh.autopilot import Autopilot
+from mesh.keyring import Keyring
 from mesh.query import DEFAULT_READ, Read
 from structs.cluster import Peer, RaftConfigurationReply, RaftServer
 
@@ -14,6 +17,16 @@ class Operator:
 
     def __init__(self, client: "Client") -> None:
         self._client = client
+
+    @cached_property
+    def autopilot(self) -> Autopilot:
+        """How servers are looked after, and how they do."""
+        return Autopilot(self._client)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keys of gossip."""
+        return Keyring(self._client)
 
     def raft_configuration(self, read: Read = DEFAULT_READ) -> RaftConfigurationReply:
         """Return the servers of the Raft configuration; a stale read works without a leader too."""

@@ -7,6 +7,7 @@ import msgspec
 from structs.query import Consistency
 
 T = TypeVar("T")
+U = TypeVar("U")
 WAIT_S_DEFAULT = 300.0
 """What agents wait at most for a blocking read that does not say."""
 
@@ -49,3 +50,7 @@ class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     known_leader: bool
     last_contact_s: float
     """How old the answering server's knowledge may be; 0 at the leader."""
+
+    def with_value(self, value: U) -> "Answer[U]":
+        """Return the same meta data with another value."""
+        return Answer(value=value, index=self.index, known_leader=self.known_leader, last_contact_s=self.last_contact_s)

@@ -94,6 +94,16 @@ class Connection:
         """Whether nothing can be sent any more."""
         return self._closed_reason is not None
 
+    @property
+    def usable(self) -> bool:
+        """See Kept."""
+        return self._closed_reason is None
+
+    @property
+    def calls_served_count(self) -> int:
+        """See Member."""
+        return len(self.mux.served)
+
     # Ours ----------------------------------------------------------------------------------------------------------
 
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:

@@ -7,20 +7,37 @@
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import outcome
 import trio
 import trio.lowlevel
-
-if TYPE_CHECKING:
-    from rpc.connection import Connection
 
 TICK_S: Final = 0.1
 """Deadlines are seen this late at most: small against any hold or wait time, and rare enough to cost nothing."""
 
 WORKERS_PARKED_MAX: Final = 64
 """Idle workers kept for the next calls (about 3 KiB each)."""
+
+
+class Member(Protocol):
+    """A connection as the hub sees it. None of its methods awaits."""
+
+    tick_at_s: float
+    """When `tick` is due (trio's clock)."""
+
+    @property
+    def calls_served_count(self) -> int:
+        """Calls and streams of the other side that are under way."""
+
+    def flush(self) -> None:
+        """Send gathered output now."""
+
+    def tick(self, now_s: float) -> None:
+        """Look after deadlines and signs of life."""
+
+    def close(self, reason: str) -> None:
+        """End; may be called again."""
 
 
 class Worker:
@@ -38,9 +55,9 @@ class Hub:
     """Owner of the tasks behind connections; `run` is the only place where they live."""
 
     def __init__(self) -> None:
-        self.connections: set[Connection] = set()
+        self.connections: set[Member] = set()
         self._nursery: trio.Nursery | None = None
-        self._dirty: list[Connection] = []
+        self._dirty: list[Member] = []
         self._flusher: trio.lowlevel.Task | None = None
         self._parked: list[Worker] = []
         self._ticking: trio.Event | None = None
@@ -69,7 +86,7 @@ class Hub:
             raise RuntimeError("the hub is not running")
         self._nursery.start_soon(function, *arguments)
 
-    def add(self, connection: "Connection") -> None:
+    def add(self, connection: Member) -> None:
         """Look after a connection from now on."""
         self.connections.add(connection)
         if self._ticking is not None:
@@ -77,7 +94,7 @@ class Hub:
 
     # Flushing ------------------------------------------------------------------------------------------------------
 
-    def mark_dirty(self, connection: "Connection") -> None:
+    def mark_dirty(self, connection: Member) -> None:
         """Have the connection's output sent once the tasks that are ready now have run."""
         self._dirty.append(connection)
         if self._flusher is not None:

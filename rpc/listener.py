@@ -13,12 +13,13 @@ from base.network import Listener, Network, Stream, split_address
 from rpc.caller import Caller
 from rpc.connection import Connection, Handler, StreamHandler
 from rpc.errors import PeerRefused
+from rpc.foreign import ForeignServer
 from rpc.hub import Hub
+from rpc.peers import BYTE_TLS
 
 if TYPE_CHECKING:
     from rpc.tls import TLSContexts
 
-BYTE_TLS: Final = 3
 BYTE_RPC: Final = 16
 """Repeated by the listener as its answer: until it arrives, a dialler knows that nothing it sent was served."""
 BYTE_RAFT: Final = 17
@@ -60,6 +61,7 @@ class RPCListener:
         *,
         stream_handler: StreamHandler | None = None,
         raft_handler: RaftHandler | None = None,
+        foreign: ForeignServer | None = None,
         tls: "TLSContexts | None" = None,
         server_only: Container[str] = (),
         limits: ListenerLimits | None = None,
@@ -70,6 +72,7 @@ class RPCListener:
         self._handler = handler
         self._stream_handler = stream_handler
         self._raft_handler = raft_handler
+        self._foreign = foreign
         self._tls = tls
         self._server_only = server_only
         self._limits = limits or ListenerLimits()
@@ -111,6 +114,9 @@ class RPCListener:
             if first_byte == BYTE_RAFT:
                 assert self._raft_handler is not None
                 await self._raft_handler(stream, caller)
+            elif first_byte != BYTE_RPC:
+                assert self._foreign is not None
+                await self._foreign.serve(first_byte, stream, self._hub, caller)
             else:
                 await Connection(
                     stream, self._hub, caller, dialler=False, handler=self._handler,
@@ -147,6 +153,8 @@ class RPCListener:
         """Let the caller speak the protocol it asks for, or raise PeerRefused."""
         if first == BYTE_RPC:
             await stream.send_all(bytes([BYTE_RPC]))
+        elif self._foreign is not None and self._foreign.speaks(first):
+            return
         elif first != BYTE_RAFT or self._raft_handler is None:
             raise PeerRefused(f"first byte {first} names no protocol spoken here")
         elif not caller.may_act_as_server:
@@ -158,7 +166,7 @@ class RPCListener:
             connections=self._cap.count,
             connections_refused=self._cap.refused_count,
             handshakes_failed=self._handshakes_failed,
-            calls_in_flight=sum(len(connection.mux.served) for connection in self._hub.connections),
+            calls_in_flight=sum(connection.calls_served_count for connection in self._hub.connections),
         )
 
 

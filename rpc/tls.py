@@ -86,7 +86,11 @@ class TLSConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def server_host(self) -> str:
         """The name in each server's certificate."""
-        return f"server.{self.datacenter}.{self.domain.rstrip('.')}".lower()
+        return self.server_host_in(self.datacenter)
+
+    def server_host_in(self, datacenter: str) -> str:
+        """Return the name in the certificate of each server of a datacenter."""
+        return f"server.{datacenter}.{self.domain.rstrip('.')}".lower()
 
 
 class PeerIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +308,11 @@ class TLSContexts:
         return self.config.verify_incoming_rpc
 
     @property
+    def servers_prove_themselves(self) -> bool:
+        """Whether only who shows a server's certificate counts as one; without, any certificate of the CA does."""
+        return self._outgoing is not None and (self.config.verify_server_hostname or self.config.verify_incoming_rpc)
+
+    @property
     def outgoing(self) -> bool:
         """Whether this node dials with TLS."""
         return self._outgoing is not None
@@ -321,24 +330,28 @@ class TLSContexts:
         made = await TLSStream.handshake(stream, self._incoming, server_side=True)
         if not self.config.verify_incoming_rpc:
             return made, PeerIdentity(role=None)
-        return made, self._identify(made)
+        return made, self._identify(made, self.config.datacenter)
 
-    async def connect(self, stream: Stream) -> tuple[TLSStream, PeerIdentity]:
-        """Return TLS with the server we dialled; raises Unreachable or PeerRefused, and then the stream is closed."""
+    async def connect(self, stream: Stream, *, datacenter: str = "") -> tuple[TLSStream, PeerIdentity]:
+        """Return TLS with the server we dialled, of our own datacenter or the one that is named; its role is one there.
+
+        Raises Unreachable or PeerRefused, and then the stream is closed.
+        """
         if self._outgoing is None:
             stream.close_now()
             raise PeerRefused("verify_outgoing is off")
-        host = self.config.server_host
+        datacenter = datacenter or self.config.datacenter
+        host = self.config.server_host_in(datacenter)
         made = await TLSStream.handshake(stream, self._outgoing, server_side=False, server_hostname=host)
-        identity = self._identify(made)
+        identity = self._identify(made, datacenter)
         if self.config.verify_server_hostname and identity.role is not Role.SERVER:
             made.close_now()
             raise PeerRefused(f"{made.peer_address} is not {host}: it has the names {', '.join(identity.dns_names)}")
         return made, identity
 
-    def _identify(self, made: TLSStream) -> PeerIdentity:
+    def _identify(self, made: TLSStream, datacenter: str) -> PeerIdentity:
         try:
-            return identify_peer(made, datacenter=self.config.datacenter, domain=self.config.domain)
+            return identify_peer(made, datacenter=datacenter, domain=self.config.domain)
         except PeerRefused:
             made.close_now()
             raise
@@ -355,6 +368,9 @@ def _server_context(config: TLSConfig, *, verify: bool) -> ssl.SSLContext:
     _common(context, config)
     # Connections live long: tickets for resuming would only be written and never used.
     context.num_tickets = 0
+    # Foreign members end a snapshot by closing their direction of the TCP connection beneath, and then want an answer.
+    # Nothing that is read here takes the end of a connection for the end of a message that has no length or checksum.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
     return context
 

@@ -45,7 +45,8 @@ fields in request bodies match in any case; unknown fields and parameters are ig
 | parameter | meaning |
 | --- | --- |
 | `pretty` | JSON indented by four spaces |
-| `dc`, `datacenter` | only the agent's own exists: any other is 500 `No path to datacenter` |
+| `dc`, `datacenter` | who answers, by default the agent's own; an unknown one is 500 `No path to datacenter`; what \
+the agent answers by itself takes no notice |
 | `ns`, `partition` | tolerated when empty or `default`, else 400 |
 | `token` | wins over the headers `X-Consul-Token` and `Authorization: Bearer` |
 
@@ -67,6 +68,7 @@ fields in request bodies match in any case; unknown fields and parameters are ig
 | `X-Consul-Index` | index of what was read, never 0; also on 404 |
 | `X-Consul-KnownLeader` | whether the server that answered knows a leader |
 | `X-Consul-LastContact` | ms since that server heard of the leader |
+| `X-Consul-Effective-Consistency` | catalog and health: `leader`, `consistent` or `stale`, as it was really read |
 | `X-Mesh-Outcome` | errors of writes: `refused` (nothing happened or will) or `unknown` (it may have, or may yet) |
 
 ## Limits

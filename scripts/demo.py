@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import trio
 from rich.console import Console
@@ -22,6 +23,8 @@ from jepsen.digests import wait_equal_digests
 from mesh.client import Client
 from mesh.query import Read
 from mesh.watch import watch_key
+from structs.catalog import SERF_CHECK_ID
+from structs.cluster import MemberStatus
 from structs.query import Consistency
 
 KEYS_COUNT = 1_000
@@ -32,6 +35,7 @@ WATCHED = "demo/watched"
 STEP_TIMEOUT_S = 60.0
 INTERRUPTED = 130
 WATCH_WAIT_S = 2.0
+POLL_S = 0.02
 STALE = Read(consistency=Consistency.STALE)
 CONSISTENT = Read(consistency=Consistency.CONSISTENT)
 
@@ -85,7 +89,7 @@ class Demo:
         with Client(self.agent.http_address) as client:
             await trio.to_thread.run_sync(client.kv.put, WATCHED, b"before")
         took_s = trio.current_time() - began_s
-        self.say(f"three servers and an agent are up, and a first write is acknowledged: {took_s:.2f} s")
+        self.say(f"three servers and two agents found each other by gossip, from one address: {took_s:.2f} s")
         await trio.to_thread.run_sync(self.mesh, "members")
         await trio.to_thread.run_sync(self.mesh, "operator", "raft", "list-peers")
         self.say(f"{leader.name} leads")
@@ -175,6 +179,36 @@ class Demo:
             raise DemoFailed(f"{lost} acknowledged writes were lost")
         self.say(f"all digests are equal at index {index}")
 
+    async def notice_death(self) -> None:
+        """Kill an agent that nobody asks anything: gossip notices, and the leader tells the catalog."""
+        dying = self.cluster.agents[1]
+        dying.kill()
+        self.say(f"[red]SIGKILL[/] to {dying.name}; nobody says goodbye for it")
+        took_s = await self.wait_health(dying, "critical", MemberStatus.FAILED)
+        await trio.to_thread.run_sync(self.mesh, "members", "-status=failed")
+        self.say(f"{dying.name} failed as gossip has it, and is [red]critical[/] in the catalog: {took_s:.1f} s")
+        dying.start()
+        took_s = await self.wait_health(dying, "passing", MemberStatus.ALIVE)
+        self.say(f"{dying.name} is started again, and is [green]passing[/]: {took_s:.1f} s")
+
+    async def wait_health(self, node: Node, health: str, status: MemberStatus) -> float:
+        """Wait until the catalog and the agent's own gossip say so of the node; returns how long that took."""
+        began_s = trio.current_time()
+        with trio.fail_after(STEP_TIMEOUT_S):
+            while True:
+                checks = await self.rows(f"/v1/health/node/{node.name}")
+                members = await self.rows("/v1/agent/members")
+                if [row["Status"] for row in checks if row["CheckID"] == SERF_CHECK_ID] == [health] and [
+                    row["Status"] for row in members if row["Name"] == node.name
+                ] == [status]:
+                    return trio.current_time() - began_s
+                await trio.sleep(POLL_S)
+
+    async def rows(self, path: str) -> list[dict[str, Any]]:
+        """What the agent answers, nothing where it can't."""
+        reply = await self.agent.request("GET", path)
+        return list(reply.json()) if reply.status == 200 else []
+
     def missing_at(self, client: Client, read: Read) -> list[str]:
         """Acknowledged keys that this node does not have with their value."""
         found = {entry.key: entry.value for entry in client.kv.list(PREFIX, read)}
@@ -194,13 +228,15 @@ class Demo:
                 nursery.cancel_scope.cancel()
         if self.story.watched[-1:] != [b"after"]:
             raise DemoFailed(f"the watch did not see the last change: {self.story.watched}")
+        await self.notice_death()
         self.held = True
-        self.say("[bold green]everything held[/]: nothing that was acknowledged is lost, no change was missed")
+        self.say("[bold green]everything held[/]: nothing acknowledged is lost, no change missed, no death unnoticed")
 
     def print_addresses(self, data: Path) -> None:
-        table = Table("node", "HTTP", "RPC", "pid")
+        table = Table("node", "HTTP", "RPC", "gossip", "pid")
         for node in self.cluster.nodes:
-            table.add_row(node.name, node.http_address, node.rpc_address, str(node.pid))
+            rpc = node.rpc_address if node in self.cluster.servers else ""
+            table.add_row(node.name, node.http_address, rpc, node.gossip_address, str(node.pid))
         self.console.print(table)
         mesh = Path(sys.executable).parent / "mesh"
         self.say(
@@ -210,7 +246,7 @@ class Demo:
 
 async def demonstrate(arguments: argparse.Namespace, data: Path, console: Console) -> int:
     """Run all steps, stay up if asked to, end all processes; returns the exit code."""
-    cluster = Cluster(data, servers=3, agents=1)
+    cluster = Cluster(data, servers=3, agents=2, one_address=True)
     demo = Demo(cluster, console)
     code = 0
     try:

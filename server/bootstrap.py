@@ -22,8 +22,11 @@ becomes a *joiner*: it waits for the leader to add it.
 Source: servers specification, section 3; the pin is ours (the specified system relies on everybody seeing the same).
 """
 
+from collections.abc import Sequence
+
 from base.codec import Record
 from structs.cluster import Peer
+from structs.members import ServerFacts
 
 
 def line_of(peer: Peer) -> str:
@@ -77,6 +80,26 @@ class Complaint(Record, frozen=True, kw_only=True):
 
 
 Instruction = Pin | Unpin | Begin | Complaint
+
+
+def expectation_conflict(expect: int, others: Sequence[ServerFacts]) -> str | None:
+    """Return why this server may not promise to begin a cluster, by what the others' tags say; None if it may."""
+    for facts in others:
+        if facts.bootstrap and expect != 1:
+            return (
+                f"bootstrap-expect is {expect} here, but {facts.name} ({facts.address}) is in bootstrap mode; "
+                "this server will not bootstrap"
+            )
+        if facts.expect not in (0, expect):
+            return _differing(expect, facts.expect, facts.name, facts.address)
+    return None
+
+
+def _differing(expect: int, other: int, name: str, address: str) -> str:
+    return (
+        f"bootstrap-expect differs: {expect} here, {other} at {name} ({address}); no server will bootstrap until they "
+        "agree"
+    )
 
 
 class Bootstrap:
@@ -189,10 +212,7 @@ class Bootstrap:
     def _expectations_differ(self) -> Complaint | None:
         for seen in sorted(self._seen.values(), key=lambda s: s.peer.server_id):
             if seen.expect not in (0, self._expect):
-                return Complaint(
-                    text=f"bootstrap-expect differs: {self._expect} here, {seen.expect} at {seen.peer.name} "
-                    f"({seen.peer.address}); no server will bootstrap until they agree"
-                )
+                return Complaint(text=_differing(self._expect, seen.expect, seen.peer.name, seen.peer.address))
         return None
 
     def _all_announce(self, view: list[str], *, pinned: bool) -> bool:

@@ -1,6 +1,7 @@
 """The options that a server needs, frozen. `server/main.py` makes it from the whole configuration."""
 
 from base.codec import Record
+from structs.autopilot import AutopilotConfig
 
 
 class ServerConfig(Record, frozen=True, kw_only=True):
@@ -15,10 +16,7 @@ class ServerConfig(Record, frozen=True, kw_only=True):
     rpc_listen_port: int
     """0: any free one; what was bound is advertised."""
     advertise_host: str
-    serf_port: int
-    """Shown as the member's port; gossip will listen there."""
     bootstrap_expect: int
-    join: list[str]
     raft_multiplier: int = 1
     raft_trailing_logs: int = 10_000
     raft_snapshot_threshold: int = 16_384
@@ -33,3 +31,5 @@ class ServerConfig(Record, frozen=True, kw_only=True):
     rpc_connections_per_client_max: int = 100
     rpc_handshake_timeout_s: float = 5.0
     meta: dict[str, str] = {}
+    autopilot: AutopilotConfig = AutopilotConfig()
+    """What the first leader of a cluster writes; afterwards the state machine has it."""

@@ -3,8 +3,8 @@
 Both faces answer without an await wherever nothing has to be waited for. Bytes that only pass through, on their way to
 the leader and back, are never decoded further than their consistency mode needs.
 
-Unknown methods, callers whose certificate is not a server's, and requests that are not
-what the method takes are refused here and nowhere else.
+Unknown methods, callers whose certificate is not a server's, requests that are not what the method takes, and those for
+another datacenter are refused here and nowhere else.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,11 +12,32 @@ from typing import Any
 
 from base import codec
 from base.codec import Record
-from base.errors import PermissionDenied
-from server.endpoints.registry import ByteStream, Call, Caller, Kind, Method, StreamMethod, method_named, stream_named
+from base.errors import PermissionDenied, Refused
+from server.endpoints.registry import (
+    METHODS,
+    ByteStream,
+    Call,
+    Caller,
+    Kind,
+    Method,
+    StreamMethod,
+    method_named,
+    stream_named,
+)
 from server.forwarding import FORWARDED_MARK, Forwarding
 from server.reads import Reads
 from server.services import Services
+from server.streams import exchange
+from structs.foreign.methods import encode_reply, foreign_method_named
+from structs.foreign.row import ForeignMethod
+from structs.query import FROM_ELSEWHERE_MARK, NO_PATH_TEXT
+
+MARKS = (FORWARDED_MARK, FROM_ELSEWHERE_MARK)
+
+
+def split_mark(name: str) -> tuple[str, str]:
+    """Return the mark of another server in front of a method's name, "" if there is none, and the name itself."""
+    return (name[:1], name[1:]) if name.startswith(MARKS) else ("", name)
 
 
 class DispatchStatistics(Record, frozen=True, kw_only=True):
@@ -43,8 +64,11 @@ class Dispatcher:
         self._forwarding = forwarding
         self._caller_is_server = caller_is_server
         self._local_call = Call(services, None)
+        self._elsewhere = services.elsewhere
         self._encoded_reply: Any = None
         self._encoded_bytes = b""
+        self._foreign_reply: Any = None
+        self._foreign_bytes = b""
         self._local_total = 0
         self._remote_total = 0
 
@@ -58,6 +82,9 @@ class Dispatcher:
         """Return the reply to a local call, or a coroutine of it. Raises what the method raises."""
         self._local_total += 1
         method = method_named(name)
+        datacenter = self._elsewhere.datacenter_of(request)
+        if datacenter:
+            return self._call_elsewhere(datacenter, method, request)
         kind = method.kind
         if kind is Kind.READ:
             reply = self._reads.answer_nowait(method, request)
@@ -66,6 +93,9 @@ class Dispatcher:
         elif kind is Kind.LOCAL:
             return method.handler(self._local_call, request)
         return self._call_slowly(method, request)
+
+    async def _call_elsewhere(self, datacenter: str, method: Method, request: Any) -> Any:
+        return codec.decode(method.reply, await self._elsewhere.call(datacenter, method, request, None))
 
     async def _call_slowly(self, method: Method, request: Any) -> Any:
         reply = await self._forwarding.run(method, request, None, here=self._here_local, forwarded=False)
@@ -78,11 +108,15 @@ class Dispatcher:
     def handle(self, name: str, body: bytes, caller: Caller) -> bytes | Awaitable[bytes]:
         """Return the encoded reply to a remote call, or a coroutine of it. Raises what the method raises."""
         self._remote_total += 1
-        forwarded = name.startswith(FORWARDED_MARK)
-        method = method_named(name[len(FORWARDED_MARK) :] if forwarded else name)
-        if method.access.servers_only and not self._caller_is_server(caller):
-            raise PermissionDenied("Permission denied: only servers may call this")
+        mark, name = split_mark(name)
+        method = method_named(name)
+        self._check_caller(method, caller)
         request = codec.decode(method.request, body)
+        datacenter = self._elsewhere.datacenter_of(request)
+        if datacenter:
+            if mark:
+                raise Refused(NO_PATH_TEXT)
+            return self._elsewhere.call(datacenter, method, request, body)
         kind = method.kind
         if kind is Kind.READ:
             reply = self._reads.answer_nowait(method, request)
@@ -91,17 +125,23 @@ class Dispatcher:
         elif kind is Kind.LOCAL:
             reply = method.handler(Call(self._services, caller), request)
             return codec.encode(reply) if isinstance(reply, Record) else self._await_encoded(reply)
-        return self._handle_slowly(method, request, body, caller, forwarded)
+        return self._handle_slowly(method, request, body, caller, mark == FORWARDED_MARK)
 
     async def _handle_slowly(self, method: Method, request: Any, body: bytes, caller: Caller, forwarded: bool) -> bytes:
+        reply = await self._run(method, request, body, caller, forwarded)
+        return reply if type(reply) is bytes else self._encode(reply)
+
+    async def _run(
+        self, method: Method, request: Any, body: bytes | None, caller: Caller, forwarded: bool
+    ) -> Record | bytes:
         call = Call(self._services, caller)
 
         async def here(method: Method, request: Any) -> Any:
             reply = method.handler(call, request)
             return reply if isinstance(reply, Record) else await reply
 
-        reply = await self._forwarding.run(method, request, body, here=here, forwarded=forwarded)
-        return reply if type(reply) is bytes else self._encode(reply)
+        reply: Record | bytes = await self._forwarding.run(method, request, body, here=here, forwarded=forwarded)
+        return reply
 
     async def _await_encoded(self, reply: Awaitable[Any]) -> bytes:
         return codec.encode(await reply)
@@ -117,16 +157,80 @@ class Dispatcher:
         reply = method.handler(self._local_call, request)
         return reply if isinstance(reply, Record) else await reply
 
+    def _check_caller(self, method: Method | StreamMethod, caller: Caller) -> None:
+        if method.access.servers_only and not self._caller_is_server(caller):
+            raise PermissionDenied("Permission denied: only servers may call this")
+
+    # From the network, as foreign members speak
+
+    def handle_foreign(self, name: str, argument: Any, caller: Caller) -> bytes | Awaitable[bytes]:
+        """Return the packed reply to a foreign member's call, or a coroutine of it.
+
+        Raises Refused for unknown methods and datacenters, Mistyped for an argument that is not what the method takes,
+        and what the method raises.
+        """
+        self._remote_total += 1
+        row = foreign_method_named(name)
+        method = METHODS.get(row.method)
+        if method is None:
+            raise Refused(f"rpc: can't find method {name}")
+        self._check_caller(method, caller)
+        request = row.request.decode(argument)
+        if row.has_datacenter and request.options.datacenter != self._services.config.datacenter:
+            return self._foreign_elsewhere(row, method, request)
+        kind = method.kind
+        if kind is Kind.READ:
+            reply = self._reads.answer_nowait(method, request)
+            if reply is not None:
+                return encode_reply(row, reply, request)
+        elif kind is Kind.LOCAL:
+            reply = method.handler(Call(self._services, caller), request)
+            if isinstance(reply, Record):
+                return encode_reply(row, reply, request)
+            return self._await_foreign(row, request, reply)
+        return self._handle_foreign_slowly(row, method, request, caller)
+
+    async def _handle_foreign_slowly(self, row: ForeignMethod, method: Method, request: Any, caller: Caller) -> bytes:
+        reply = await self._run(method, request, None, caller, False)
+        if type(reply) is bytes:
+            reply = codec.decode(method.reply, reply)
+        if method.kind is not Kind.READ:
+            return encode_reply(row, reply, request)
+        if reply is not self._foreign_reply:  # as `_encode`: many may have waited for this one
+            self._foreign_bytes = encode_reply(row, reply, request)
+            self._foreign_reply = reply
+        return self._foreign_bytes
+
+    async def _foreign_elsewhere(self, row: ForeignMethod, method: Method, request: Any) -> bytes:
+        datacenter = self._elsewhere.datacenter_of(request)
+        if not datacenter:  # they always name one, and an empty one is none
+            raise Refused(NO_PATH_TEXT)
+        reply = await self._elsewhere.call(datacenter, method, request, None)
+        return encode_reply(row, codec.decode(method.reply, reply), request)
+
+    async def _await_foreign(self, row: ForeignMethod, request: Any, reply: Awaitable[Any]) -> bytes:
+        return encode_reply(row, await reply, request)
+
     # Streams
 
     async def serve_stream(self, name: str, body: bytes, stream: ByteStream, caller: Caller) -> None:
         """Run one remote stream until it ends."""
-        forwarded = name.startswith(FORWARDED_MARK)
-        method = stream_named(name[len(FORWARDED_MARK) :] if forwarded else name)
-        if method.access.servers_only and not self._caller_is_server(caller):
-            raise PermissionDenied("Permission denied: only servers may call this")
-        await method.handler(Call(self._services, caller, forwarded), codec.decode(method.request, body), stream)
+        mark, name = split_mark(name)
+        method = stream_named(name)
+        self._check_caller(method, caller)
+        request = codec.decode(method.request, body)
+        if mark and self._elsewhere.datacenter_of(request):
+            raise Refused(NO_PATH_TEXT)
+        await self._stream(method, Call(self._services, caller, mark == FORWARDED_MARK), request, stream)
 
     async def serve_local_stream(self, method: StreamMethod, request: Any, stream: ByteStream) -> None:
         """Run one stream of the agent in this process."""
-        await method.handler(self._local_call, request, stream)
+        await self._stream(method, self._local_call, request, stream)
+
+    async def _stream(self, method: StreamMethod, call: Call, request: Any, stream: ByteStream) -> None:
+        datacenter = self._elsewhere.datacenter_of(request)
+        if not datacenter:
+            await method.handler(call, request, stream)
+            return
+        async with self._elsewhere.stream(datacenter, method.name, request) as there:
+            await exchange(stream, there)

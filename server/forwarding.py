@@ -59,6 +59,14 @@ class Pool(Protocol):
         """End the calls under way there within `within_s`, and the connection soon if it gives no sign of life."""
         ...
 
+    def doubt(self, address: str) -> None:
+        """Close the connection there soon if it gives no sign of life."""
+        ...
+
+    def proves_server(self, address: str) -> bool:
+        """Whether who answers there has proved to be a server, or nobody has to."""
+        ...
+
 
 class Hold:
     """How long one call is still tried again: from its first failure on, `hold_s` seconds."""

@@ -4,45 +4,61 @@ What differs between production and tests comes in through the door: the Raft no
 made by whoever makes the server (`server/main.py`).
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import trio
 
+import server.endpoints.autopilot
+import server.endpoints.autopilot_health
+import server.endpoints.catalog
 import server.endpoints.cluster
+import server.endpoints.coordinate
+import server.endpoints.datacenter
+import server.endpoints.health
+import server.endpoints.internal
 import server.endpoints.kv
 import server.endpoints.operator
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401  # each registers its methods
 from base.chance import Chance
-from base.errors import ConfigInvalid, MeshError, Refused
+from base.clock import Clock, RealClock
+from base.errors import ConfigInvalid
 from base.log import get_logger
 from base.network import Network, Stream, join_address
 from fsm.machine import Machine
 from rpc.caller import Caller
+from rpc.foreign import ForeignServer
 from rpc.listener import ListenerLimits, RPCListener
 from rpc.pool import RPCPool
 from rpc.tls import TLSContexts
 from server.config import ServerConfig
 from server.consensus import Consensus
+from server.coordinate_batches import CoordinateCollector
 from server.digests import DigestComparison
-from server.dispatch import Dispatcher
+from server.dispatch import MARKS, Dispatcher
+from server.elsewhere import Elsewhere, FarPool
 from server.endpoints.registry import METHODS, STREAMS
-from server.forwarding import FORWARDED_MARK, Forwarding
+from server.flooding import Flooding
+from server.foreign_snapshot import SnapshotExchanges
+from server.forwarding import Forwarding
+from server.gossip import FAILED, JOIN, LEAVE, REAP, GossipPool
 from server.joining import Joining, Pins
-from server.leader.loop import Leadership
-from server.leader.members import MembershipDuty
-from server.leader.tombstones import TombstoneDuty
+from server.leader.coordinates import CoordinateDuty
+from server.leader.duties import LeaderDuties
+from server.leaving import Leaving
 from server.local import LocalDelegate
+from server.raft.timings import Timings
 from server.reads import Reads
-from server.roster import Roster
+from server.router import Router
 from server.services import Services
-from structs.cluster import Member, Peer, RemovePeerRequest
+from structs.cluster import Member, Peer
+from structs.members import server_facts
 
-LEAVE_TRANSFER_S = 5.0
-LEAVE_REMOVED_S = 5.0
-LEAVE_RETRY_S = 0.1
+REAL_CLOCK = RealClock()
+HEARTBEAT_S = Timings().heartbeat_s
+GONE_GRACE_S = 0.5
+"""A server that leaves refuses new calls, and answers within this what it has taken up."""
 
 _log = get_logger("server")
 
@@ -72,7 +88,9 @@ class Server:
         self,
         config: ServerConfig,
         *,
-        self_member: Member,
+        gossip: GossipPool,
+        wan: GossipPool | None = None,
+        far: FarPool | None = None,
         raft: Node,
         machine: Machine,
         pins: Pins,
@@ -80,17 +98,29 @@ class Server:
         network: Network,
         tls: TLSContexts | None,
         chance: Chance,
+        heartbeat_s: float = HEARTBEAT_S,
+        clock: Clock = REAL_CLOCK,
     ) -> None:
-        """Put the parts together; nothing runs yet. Needs a running trio loop for its clock."""
+        """Put the parts together; nothing runs yet. Needs a running trio loop for its clock.
+
+        `gossip` is the pool of the datacenter, `wan` that of all datacenters' servers or None. Whoever makes them runs
+        them and joins them to others. `far` calls servers of other datacenters, of both kinds; None: as `pool`.
+        """
         self._config = config
         self.raft = raft
         self.machine = machine
+        self.gossip = gossip
+        self.wan = wan
         self._pool = pool
-        self.roster = Roster(self_member)
         self._peer = self_peer(config)
         self.joining = Joining(
-            config=config, peer=self._peer, raft=raft, pool=pool, roster=self.roster, pins=pins,
+            config=config, peer=self._peer, raft=raft, pool=pool, gossip=gossip, pins=pins,
             monotonic_s=trio.current_time,
+        )  # fmt: skip
+        coordinates = CoordinateCollector()
+        self.duties = LeaderDuties(
+            config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, heartbeat_s=heartbeat_s,
+            wall_unix_s=clock.wall_unix_s, more=[CoordinateDuty(raft, coordinates).run],
         )  # fmt: skip
         self.reads = Reads(
             raft=raft, machine=machine, rng=chance.generator("reads"), hold_s=config.rpc_hold_timeout_s,
@@ -100,23 +130,40 @@ class Server:
             raft=raft, reads=self.reads, pool=pool, rng=chance.generator("forwarding"),
             hold_s=config.rpc_hold_timeout_s, write_timeout_s=config.write_timeout_s,
         )  # fmt: skip
-        self._services = Services(
-            config=config, raft=raft, machine=machine, pool=pool, roster=self.roster, hello=self.joining.hello,
-            monotonic_s=trio.current_time,
+        self.router = Router(config.datacenter, chance.generator("router"))
+        elsewhere = Elsewhere(
+            own=config.datacenter, router=self.router, pool=far or pool, hold_s=config.rpc_hold_timeout_s,
+            write_timeout_s=config.write_timeout_s,
+        )  # fmt: skip
+        services = Services(
+            config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, autopilot=self.duties.autopilot,
+            hello=self.joining.hello, coordinates=coordinates, wan=wan, router=self.router, elsewhere=elsewhere,
         )  # fmt: skip
         self.dispatcher = Dispatcher(
-            services=self._services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server
+            services=services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server
         )
         self.delegate = LocalDelegate(self.dispatcher)
-        self.leadership = Leadership(raft, [MembershipDuty(raft, self.joining).run, TombstoneDuty(raft, machine).run])
         self.digests = DigestComparison(server_id=config.node_id, raft=raft, machine=machine, pool=pool)
-        self.listener = RPCListener(
+        self.flooding = Flooding(datacenter=config.datacenter, lan=gossip, wan=wan) if wan is not None else None
+        self.leaving = Leaving(
+            config=config, raft=raft, gossip=gossip, wan=wan, pool=pool, refuse_calls=self.refuse_calls,
+        )  # fmt: skip
+        gossip.subscribe(self._heard)
+        if wan is not None:
+            wan.subscribe(self._heard_wan)
+        self.foreign_snapshots = SnapshotExchanges(self.dispatcher.serve_stream)
+        self.listener = self._make_listener(network, tls)
+
+    def _make_listener(self, network: Network, tls: TLSContexts | None) -> RPCListener:
+        config = self._config
+        return RPCListener(
             network,
             config.rpc_listen_host,
             config.rpc_listen_port,
             self.dispatcher.handle,
             stream_handler=self.dispatcher.serve_stream,
             raft_handler=self._serve_link,
+            foreign=ForeignServer(self.dispatcher.handle_foreign, snapshot_handler=self.foreign_snapshots.serve),
             tls=tls,
             server_only=_server_only(),
             limits=ListenerLimits(
@@ -138,12 +185,39 @@ class Server:
                 ) from error
             await nursery.start(self.raft.run)
             await nursery.start(self.reads.blocking.run)
-            await nursery.start(self.leadership.run)
+            await nursery.start(self.duties.leadership.run)
             await nursery.start(self.joining.run)
             nursery.start_soon(self.digests.run)
             nursery.start_soon(self.forwarding.run_watch)
+            if self.flooding is not None:
+                nursery.start_soon(self.flooding.run)
             _log.info("serving", rpc=address, id=self._peer.server_id, bootstrapped=self.raft.bootstrapped())
             task_status.started()
+
+    # What gossip says
+
+    def _heard(self, kind: str, members: list[Member]) -> None:
+        self.joining.heard(members)
+        self.duties.heard(kind, members)
+        self._doubt(kind, members)
+        if self.flooding is not None and kind == JOIN:
+            self.flooding.heard(members)
+
+    def _heard_wan(self, kind: str, members: list[Member]) -> None:
+        assert self.wan is not None
+        self.router.update(self.wan.members())
+        self._doubt(kind, members)
+
+    def _doubt(self, kind: str, members: list[Member]) -> None:
+        """Calls to a server that is gone should not wait until its connection is given up."""
+        for member in members:
+            facts = server_facts(member)
+            if facts is None:
+                continue
+            if kind == FAILED:
+                self._pool.doubt(facts.address)  # it may be gossip that is wrong: a sign of life saves the connection
+            elif kind in (LEAVE, REAP):
+                self._pool.hurry(facts.address, GONE_GRACE_S)
 
     async def _serve_link(self, stream: Stream, caller: Caller) -> None:
         await self.raft.serve_link(stream)
@@ -160,43 +234,8 @@ class Server:
         self.forwarding.leaving = True
 
     async def leave(self) -> None:
-        """Hand over, get removed from the configuration, and tell the others; each step is bounded in time."""
-        mine = self._peer.server_id
-        await self.joining.say_leaving()
-        peers = self.raft.configuration()
-        if len(peers) > 1 and any(peer.server_id == mine for peer in peers):
-            if self.raft.is_leader():
-                await self._bounded("hand over the leadership", LEAVE_TRANSFER_S, self._hand_over)
-            await self._bounded("leave the configuration", LEAVE_REMOVED_S, self._get_removed)
-        self.refuse_calls()
-
-    async def _hand_over(self) -> None:
-        await self.raft.transfer_leadership(None)
-        while self.raft.is_leader():
-            await self.raft.wait_leadership_change()
-
-    async def _get_removed(self) -> None:
-        request = RemovePeerRequest(server_id=self._peer.server_id)
-        while True:
-            try:
-                await self.dispatcher.call("Operator.RaftRemovePeer", request)
-            except Refused as error:
-                # A leader of a moment ago may not change the group yet; another change may be under way.
-                _log.debug("not removed yet", reason=str(error))
-                if all(peer.server_id != self._peer.server_id for peer in self.raft.configuration()):
-                    return
-                await trio.sleep(LEAVE_RETRY_S)
-            else:
-                return
-
-    async def _bounded(self, what: str, timeout_s: float, step: Callable[[], Awaitable[None]]) -> None:
-        try:
-            with trio.move_on_after(timeout_s) as scope:
-                await step()
-            if scope.cancelled_caught:
-                _log.warn("leaving anyway", failed=what, reason=f"not within {timeout_s:g} s")
-        except MeshError as error:
-            _log.warn("leaving anyway", failed=what, reason=str(error))
+        """Hand over, say goodbye, get removed and drain; bounded in time as a whole and in each step."""
+        await self.leaving.leave()
 
 
 def _is_server(caller: Any) -> bool:
@@ -206,4 +245,4 @@ def _is_server(caller: Any) -> bool:
 def _server_only() -> frozenset[str]:
     names = [row.name for row in METHODS.values() if row.access.servers_only]
     names += [row.name for row in STREAMS.values() if row.access.servers_only]
-    return frozenset([*names, *(FORWARDED_MARK + name for name in names)])
+    return frozenset([*names, *(mark + name for name in names for mark in MARKS)])

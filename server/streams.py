@@ -1,4 +1,4 @@
-"""Streams that only the leader can serve, passed on to it, both directions pumped with back-pressure."""
+"""Streams that another server has to serve, passed on to it, both directions pumped with back-pressure."""
 
 import trio
 
@@ -17,12 +17,17 @@ async def pass_to_leader(call: Call, method: str, request: Record, stream: ByteS
         raise NoLeader
     body = codec.encode(request)
     async with services.pool.stream(leader.address, FORWARDED_MARK + method, body) as there:
-        failures: list[MeshError] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_pump, stream, there, None, failures)
-            await _pump(there, stream, nursery.cancel_scope, failures)
-        if failures:
-            raise failures[0]
+        await exchange(stream, there)
+
+
+async def exchange(stream: ByteStream, there: ByteStream) -> None:
+    """Copy both ways until the other side has ended its answer; raises what broke."""
+    failures: list[MeshError] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pump, stream, there, None, failures)
+        await _pump(there, stream, nursery.cancel_scope, failures)
+    if failures:
+        raise failures[0]
 
 
 async def _pump(

@@ -14,6 +14,8 @@ SERF_ALIVE_OUTPUT = "Agent alive and reachable"
 SERF_FAILED_OUTPUT = "Agent not live or unreachable"
 CONSUL_SERVICE = "consul"
 """Id and name of the service that every server is an instance of."""
+CONNECT_PROXY = "connect-proxy"
+"""Kind of a service that takes connections on behalf of its `proxy_destination`."""
 
 
 class CheckStatus(StrEnum):

@@ -67,12 +67,6 @@ class PeersReply(Record, frozen=True, kw_only=True):
     addresses: list[str]
 
 
-class MembersReply(Record, frozen=True, kw_only=True):
-    """Everyone this server knows of."""
-
-    members: list[Member]
-
-
 class RaftServer(Record, frozen=True, kw_only=True):
     """One row of the Raft configuration as an operator sees it."""
 
@@ -134,39 +128,29 @@ class RaftStatsReply(Record, frozen=True, kw_only=True):
     commit_index: int
     applied_index: int
     leader: bool
+    last_term: int = 0
+    """Of the last entry."""
+    server_id: str = ""
+    """Who answers: what is behind an address need not be whom the asker takes it for."""
+    leader_id: str = ""
+    """Whom the answering server takes for its leader, "" where it hears none."""
 
 
-class HelloRequest(Record, frozen=True, kw_only=True):
-    """RPC Cluster.Hello: who I am and whom I know; the answer says the same of the other side.
+class BootstrapHello(Record, frozen=True, kw_only=True):
+    """RPC Cluster.Hello, its request and its reply alike: what a server says of itself until there is a cluster.
 
     `view` is the sorted servers this server would bootstrap with ("id address name"), once it sees as many as it
     expects; `pinned` says that it has promised, durably, to bootstrap with no other set.
     """
 
-    member: Member
-    server_id: str
+    peer: Peer
     datacenter: str
-    is_server: bool
     expect: int = 0
     bootstrapped: bool = False
     view: list[str] = []
     pinned: bool = False
-    known: list[Member] = []
-    leaving: bool = False
-    joining: bool = False
-    """This server is in no Raft configuration that it knows of and wants to be added to the leader's."""
     configuration: list[str] = []
     """Ids in the Raft configuration of this server; empty before bootstrap."""
-
-
-class HelloReply(Record, frozen=True, kw_only=True):
-    """The other side of Cluster.Hello."""
-
-    me: HelloRequest
-    members: list[Member]
-    leader: Peer | None
-    servers: list[Peer]
-    """The Raft configuration; empty before bootstrap."""
 
 
 class DigestReply(Record, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from base.durations import parse_duration_s
 from base.errors import InvalidRequest
 from structs.kv import KVEntry
 
@@ -109,6 +110,55 @@ class Fields:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 64:
             raise self._wrong(name, "uint64", value)
+        return value
+
+    def boolean(self, name: str) -> bool:
+        """Return a boolean, False where absent."""
+        value = self.get(name)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise self._wrong(name, "bool", value)
+        return value
+
+    def number(self, name: str) -> float:
+        """Return a finite number, 0.0 where absent."""
+        value = self.get(name)
+        return 0.0 if value is None else self._finite(name, value)
+
+    def numbers(self, name: str) -> list[float]:
+        """Return a list of finite numbers, [] where absent."""
+        value = self.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._wrong(name, "list", value)
+        return [self._finite(name, item) for item in value]
+
+    def _finite(self, name: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(name, "number", value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise InvalidRequest(f"{self._what}.{name}: the number is too large") from error
+
+    def duration_ns(self, name: str) -> int:
+        """Return nanoseconds, from Go's text or a number of them, 0 where absent. Never negative."""
+        value = self.get(name)
+        if isinstance(value, str):
+            try:
+                value = round(parse_duration_s(value) * 1e9)
+            except ValueError as error:
+                raise InvalidRequest(f"{self._what}.{name}: {error}") from error
+        elif value is None:
+            value = 0
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(name, "duration", value)
+        if not 0 <= value < 1 << 63:
+            raise InvalidRequest(f"{self._what}.{name}: not a duration from 0 on")
         return value
 
     def base64(self, name: str) -> bytes:

@@ -7,6 +7,12 @@ from enum import StrEnum
 
 from base.codec import Record
 
+NO_PATH_TEXT = "No path to datacenter"
+FROM_ELSEWHERE_MARK = "@"
+"""First character of the method name of a call that comes from another datacenter: it is for this one or for nobody.
+Where gossip is wrong about who lives where, calls would else travel in circles until their time is over."""
+"""What a client is told that asks for a datacenter nobody knows a way to."""
+
 
 class Consistency(StrEnum):
     """Which server may answer a read, and what it must prove first."""

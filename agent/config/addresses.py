@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from agent.config.interfaces import expand, private_ipv4s
-from agent.config.runtime import HostPort, Listen, Ports, UnixPath
+from agent.config.runtime import HostPort, Listen, UnixPath
 from base.errors import ConfigInvalid
 
 _CONFIGURE = "Please configure one with 'bind' and/or 'advertise'."
@@ -79,33 +79,37 @@ def listens(text: str, clients: Sequence[str], port: int) -> tuple[Listen, ...]:
     return tuple(found) if port >= 0 else ()
 
 
-def join_addresses(texts: Sequence[str], ports: Ports, warnings: list[str]) -> tuple[str, ...]:
-    """Return "host:port" for each address to join, without doubles.
+def own_or(key: str, text: str, default: str) -> str:
+    """Return the one IP that `key` names, or `default` where it says nothing; raises ConfigInvalid."""
+    return _one_ip(key, text) if text else default
 
-    Members are found over RPC in this version, so the default port is that of `ports.server`. Files written for gossip
-    name the gossip port: such an address stands for itself and for the RPC port of the same host, whichever answers.
-    """
+
+def networks(key: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return networks in their usual form; raises ConfigInvalid."""
+    try:
+        return tuple(str(ipaddress.ip_network(text, strict=False)) for text in texts)
+    except ValueError as error:
+        raise ConfigInvalid(f"{key}: {error}") from None
+
+
+def join_addresses(key: str, texts: Sequence[str], port_default: int, warnings: list[str]) -> tuple[str, ...]:
+    """Return "host:port" for each address to join, without doubles; raises ConfigInvalid."""
     found: dict[str, None] = {}
     for text in texts:
         if "provider=" in text or text.startswith("exec="):
-            warnings.append(
-                f"retry_join: {text.split()[0]!r}: finding members by a cloud's API is not supported, skipped"
-            )
+            warnings.append(f"{key}: {text.split()[0]!r}: finding members by a cloud's API is not supported, skipped")
             continue
-        for word in expand("retry_join", text).split():
-            address = _join_address(word, ports)
-            found[str(address)] = None
-            if address.port == ports.serf_lan:
-                found[str(HostPort(address.host, ports.server))] = None
+        for word in expand(key, text).split():
+            found[str(_join_address(key, word, port_default))] = None
     return tuple(found)
 
 
-def _join_address(word: str, ports: Ports) -> HostPort:
+def _join_address(key: str, word: str, port_default: int) -> HostPort:
     host, colon, digits = word.rpartition(":")
     if not colon or _is_ip(word):
-        return HostPort(word.strip("[]"), ports.server)
+        return HostPort(word.strip("[]"), port_default)
     if not digits.isdecimal() or not 1 <= int(digits) <= 65535 or not host.strip("[]"):
-        raise ConfigInvalid(f"retry_join: {word!r} is not host, host:port or [IPv6]:port")
+        raise ConfigInvalid(f"{key}: {word!r} is not host, host:port or [IPv6]:port")
     return HostPort(host.strip("[]"), int(digits))
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from agent.config import addresses
+from agent.config.gossip import autopilot_settings, gossip_settings
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
-from agent.config.runtime import HostPort, Join, Limits, Performance, Ports, RuntimeConfig
+from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
@@ -37,7 +38,16 @@ LOG_LEVELS = {
     "ERROR": "ERR",
 }
 
-DEV = {"server": True, "bind_addr": "127.0.0.1", "log_level": "DEBUG", "leave_on_terminate": True}
+DEV = {
+    "server": True,
+    "bind_addr": "127.0.0.1",
+    "log_level": "DEBUG",
+    "leave_on_terminate": True,
+    "gossip_lan.gossip_interval": 0.1,
+    "gossip_lan.probe_interval": 0.1,
+    "gossip_lan.probe_timeout": 0.1,
+    "gossip_lan.suspicion_mult": 3,
+}
 """What development mode changes before anything else is read."""
 
 
@@ -133,7 +143,10 @@ class Builder:
             clients = addresses.client_addresses(values["client_addr"])
             http = addresses.listens(values["addresses.http"], clients, ports.http)
             https = addresses.listens(values["addresses.https"], clients, ports.https)
-            join = self._join(ports)
+            gossip = gossip_settings(
+                values, ports=ports, bind=bind, advertise=advertise, server=server, complain=self._complain,
+                warnings=self._warnings,
+            )  # fmt: skip
         except ConfigInvalid as error:
             self._complaints.append(str(error))
             return None
@@ -155,7 +168,8 @@ class Builder:
             rpc_listen=HostPort(bind, ports.server),
             ports=ports,
             bootstrap_expect=expect,
-            join=join,
+            gossip=gossip,
+            autopilot=autopilot_settings(values),
             leave_on_terminate=self._by_role("leave_on_terminate", server=server, on_server=False),
             skip_leave_on_interrupt=self._by_role("skip_leave_on_interrupt", server=server, on_server=True),
             internal_tls=internal_tls,
@@ -252,15 +266,6 @@ class Builder:
         if value is None:
             return on_server if server else not on_server
         return value
-
-    def _join(self, ports: Ports) -> Join:
-        values = self._values
-        return Join(
-            start=addresses.join_addresses(values["start_join"], ports, self._warnings),
-            retry=addresses.join_addresses(values["retry_join"], ports, self._warnings),
-            retry_interval_s=values["retry_interval"],
-            retry_attempts_max=values["retry_max"],
-        )
 
     def _limits(self) -> Limits:
         values = self._values

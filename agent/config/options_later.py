@@ -9,7 +9,6 @@ from typing import Any
 from agent.config.option import Kind, Option, Reader, Status
 
 _ACL_OFF = "access control is not enforced by this version: every request is allowed"
-_GOSSIP_PLAIN = "gossip encryption is not part of this version; use tls.internal_rpc to protect traffic between members"
 
 
 def _row(path: str, kind: Kind, default: object, doc: str, **more: Any) -> Option:
@@ -26,16 +25,6 @@ _PORTS = (
     _row("ports.dns", Kind.INT, 8600, "DNS; -1 turns it off.", flag="dns-port", least=-1, most=65535),
     _row("ports.grpc", Kind.INT, -1, "xDS for proxies.", flag="grpc-port", least=-1, most=65535),
     _row("ports.grpc_tls", Kind.INT, -1, "xDS for proxies, over TLS.", flag="grpc-tls-port", least=-1, most=65535),
-    _row("ports.serf_lan", Kind.INT, 8301, "Gossip inside the datacenter.", flag="serf-lan-port", least=-1, most=65535),
-    _row(
-        "ports.serf_wan",
-        Kind.INT,
-        8302,
-        "Gossip between datacenters; -1 turns it off.",
-        flag="serf-wan-port",
-        least=-1,
-        most=65535,
-    ),
     _row("ports.proxy_min_port", Kind.INT, 20000, "First port of managed proxies.", least=0, most=65535),
     _row("ports.proxy_max_port", Kind.INT, 20255, "Last port of managed proxies.", least=0, most=65535),
     _row("ports.sidecar_min_port", Kind.INT, 21000, "First port of sidecar proxies.", least=0, most=65535),
@@ -48,11 +37,8 @@ _ADDRESSES = (
     _row("addresses.dns", Kind.TEXT, "", "Addresses of DNS. Default: client_addr."),
     _row("addresses.grpc", Kind.TEXT, "", "Addresses of xDS. Default: client_addr."),
     _row("addresses.grpc_tls", Kind.TEXT, "", "Addresses of xDS over TLS. Default: client_addr."),
-    _row("advertise_addr_wan", Kind.TEXT, "", "Address told to other datacenters.", flag="advertise-wan"),
     _row("advertise_addr_ipv4", Kind.TEXT, "", "IPv4 address told to others."),
     _row("advertise_addr_ipv6", Kind.TEXT, "", "IPv6 address told to others."),
-    _row("serf_lan", Kind.TEXT, "", "Address to listen on for LAN gossip.", flag="serf-lan-bind"),
-    _row("serf_wan", Kind.TEXT, "", "Address to listen on for WAN gossip.", flag="serf-wan-bind"),
     _row("tagged_addresses", Kind.TEXT_MAP, {}, "Addresses of this node by name."),
     _row("translate_wan_addrs", Kind.BOOL, False, "Answer with WAN addresses across datacenters."),
     _row(
@@ -78,66 +64,8 @@ _ADDRESSES = (
     ),
 )
 
-_RETRY = "members are asked again every moment until one answers, without an end"
-
-_GOSSIP = (
-    _row(
-        "retry_interval",
-        Kind.DURATION,
-        "30s",
-        "Pause between two tries of retry_join.",
-        flag="retry-interval",
-        caution=_RETRY,
-    ),
-    _row("retry_max", Kind.INT, 0, "Tries of retry_join; 0: no limit.", flag="retry-max", least=0, caution=_RETRY),
-    _row("encrypt", Kind.SECRET, "", "Key of gossip, base64.", flag="encrypt", caution=_GOSSIP_PLAIN),
-    _row("encrypt_verify_incoming", Kind.BOOL, True, "Refuse gossip in clear."),
-    _row("encrypt_verify_outgoing", Kind.BOOL, True, "Never send gossip in clear."),
-    _row("disable_keyring_file", Kind.BOOL, False, "Keep the keyring in memory only.", flag="disable-keyring-file"),
-    _row("rejoin_after_leave", Kind.BOOL, False, "Join again after a leave and restart.", flag="rejoin"),
-    _row("reconnect_timeout", Kind.DURATION, "72h", "When a failed member is forgotten.", least=8 * 3600),
-    _row(
-        "reconnect_timeout_wan", Kind.DURATION, "72h", "When a failed member of the WAN is forgotten.", least=8 * 3600
-    ),
+_SEGMENTS = (
     _row("advertise_reconnect_timeout", Kind.DURATION, "0s", "When others shall forget this node after it failed."),
-    _row("start_join_wan", Kind.TEXTS, [], "Addresses to join over WAN at start.", flag="join-wan"),
-    _row("retry_join_wan", Kind.TEXTS, [], "Addresses to join over WAN, tried again.", flag="retry-join-wan"),
-    _row(
-        "retry_interval_wan",
-        Kind.DURATION,
-        "30s",
-        "Pause between two attempts of retry_join_wan.",
-        flag="retry-interval-wan",
-    ),
-    _row("retry_max_wan", Kind.INT, 0, "Attempts of retry_join_wan; 0: no limit.", flag="retry-max-wan", least=0),
-    _row(
-        "serf_allowed_cidrs_lan",
-        Kind.TEXTS,
-        [],
-        "Networks allowed to gossip in the LAN.",
-        flag="serf-lan-allowed-cidrs",
-        caution="not enforced by this version",
-    ),
-    _row(
-        "serf_allowed_cidrs_wan",
-        Kind.TEXTS,
-        [],
-        "Networks allowed to gossip over WAN.",
-        flag="serf-wan-allowed-cidrs",
-        caution="not enforced by this version",
-    ),
-    *(
-        _row(f"gossip_{pool}.{name}", kind, default, f"Gossip timing ({pool}).")
-        for pool in ("lan", "wan")
-        for name, kind, default in (
-            ("gossip_nodes", Kind.INT, 3),
-            ("gossip_interval", Kind.DURATION, "200ms"),
-            ("probe_interval", Kind.DURATION, "1s"),
-            ("probe_timeout", Kind.DURATION, "500ms"),
-            ("suspicion_mult", Kind.INT, 4),
-            ("retransmit_mult", Kind.INT, 4),
-        )
-    ),
     _row("segment", Kind.TEXT, "", "Network segment.", flag="segment"),
     _row("segments", Kind.ROWS, [], "Network segments of a server."),
     _row("partition", Kind.TEXT, "", "Admin partition.", flag="partition"),
@@ -180,14 +108,8 @@ _SERVERS = (
     _row("primary_gateways_interval", Kind.DURATION, "30s", "Pause between two looks for gateways."),
     _row("audit", Kind.OPAQUE, {}, "Audit log of another product's paid edition."),
     _row("license_path", Kind.TEXT, "", "Licence file of another product; not needed."),
-    *_rows(Kind.BOOL, True, "autopilot.", {"cleanup_dead_servers": "Remove dead servers when new ones join."}),
     *_rows(Kind.BOOL, False, "autopilot.", {"disable_upgrade_migration": "Keep old servers voting during an upgrade."}),
-    _row("autopilot.last_contact_threshold", Kind.DURATION, "200ms", "Silence after which a server is unhealthy."),
-    _row("autopilot.max_trailing_logs", Kind.INT, 250, "Lag after which a server is unhealthy.", least=0),
     _row("autopilot.min_quorum", Kind.INT, 0, "Servers that are never removed automatically.", least=0),
-    _row(
-        "autopilot.server_stabilization_time", Kind.DURATION, "10s", "How long a new server is watched before it votes."
-    ),
     _row("autopilot.redundancy_zone_tag", Kind.TEXT, "", "Node meta key of the zone."),
     _row("autopilot.upgrade_version_tag", Kind.TEXT, "", "Node meta key of the version."),
 )
@@ -287,7 +209,6 @@ _CHECKS = (
     ),
     _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
     _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
-    _row("disable_coordinates", Kind.BOOL, False, "No network coordinates."),
     _row("disable_remote_exec", Kind.BOOL, True, "No remote execution."),
     _row(
         "disable_http_unprintable_char_filter", Kind.BOOL, False, "Accept unprintable characters in paths; here never."
@@ -370,4 +291,4 @@ _REST = (
     _row("tls_prefer_server_cipher_suites", Kind.BOOL, False, "Prefer the server's order of cipher suites."),
 )
 
-LATER: tuple[Option, ...] = (*_PORTS, *_ADDRESSES, *_GOSSIP, *_SERVERS, *_ACL, *_DNS, *_CHECKS, *_MESH, *_REST)
+LATER: tuple[Option, ...] = (*_PORTS, *_ADDRESSES, *_SEGMENTS, *_SERVERS, *_ACL, *_DNS, *_CHECKS, *_MESH, *_REST)

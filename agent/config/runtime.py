@@ -44,13 +44,53 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Join(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to find others. Addresses are "host:port" of RPC ports."""
+    """Where to find others. Addresses are "host:port" of gossip; a host may be a name."""
 
     start: tuple[str, ...]
     retry: tuple[str, ...]
     retry_interval_s: float
     retry_attempts_max: int
     """0: no limit."""
+
+
+class GossipPoolSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool of gossip."""
+
+    listen: HostPort
+    advertise: HostPort
+    join: Join
+    allowed_networks: tuple[str, ...]
+    """CIDR texts; empty: everybody."""
+    gossip_interval_s: float
+    gossip_nodes_count: int
+    probe_interval_s: float
+    probe_timeout_s: float
+    suspicion_multiplier: int
+    retransmit_multiplier: int
+    reconnect_timeout_s: float
+
+
+class GossipSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Gossip of this process. `wan` None: it is a client agent, or WAN gossip is off."""
+
+    lan: GossipPoolSettings
+    wan: GossipPoolSettings | None
+    key: Secret
+    """base64, "" for gossip in clear unless there is a keyring file."""
+    verify_incoming: bool
+    verify_outgoing: bool
+    keeps_keyring: bool
+    rejoin_after_leave: bool
+    coordinates: bool
+
+
+class AutopilotSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first leader of a new cluster writes down as its autopilot configuration."""
+
+    cleanup_dead_servers: bool
+    last_contact_threshold_s: float
+    max_trailing_logs: int
+    server_stabilization_time_s: float
 
 
 class TLSSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +165,8 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap_expect: int
     """Servers that form a new cluster together; 1 alone; 0: only join an existing one."""
-    join: Join
+    gossip: GossipSettings
+    autopilot: AutopilotSettings
     leave_on_terminate: bool
     skip_leave_on_interrupt: bool
 

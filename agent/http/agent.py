@@ -1,13 +1,17 @@
-"""/v1/agent: answered here, not by a server. Source: HTTP API, section 1; modern deltas, section 11."""
+"""/v1/agent: answered here, whatever `dc` says. Source: HTTP API, section 1; modern deltas, sections 5 and 11."""
 
 from collections.abc import Awaitable, Mapping
 
 import msgspec
 
-from acl.access import AGENT_READ
+from acl.access import AGENT_READ, AGENT_WRITE
+from agent.http.coordinate import CoordinateJSON, coordinate_json
+from agent.http.errors import multi_error_text
+from agent.http.parameters import checked_name, refuse_filter
 from agent.http.registry import AgentInfo, RequestContext, route
 from agent.http.response import Response, json_response
-from base.errors import InvalidRequest
+from agent.membership import JOIN_WAN_TEXT, JoinReport
+from base.errors import InvalidRequest, OutcomeUnknown, Refused
 from structs.cluster import Member
 
 SEGMENTS_KNOWN = ("", "_all")
@@ -15,19 +19,19 @@ SEGMENTS_KNOWN = ("", "_all")
 
 
 class MemberJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """A member as clients see it. The protocol numbers are those of the gossip that such clients expect."""
+    """A member as clients see it. The protocol numbers are those of gossip."""
 
     name: str = msgspec.field(name="Name")
     address: str = msgspec.field(name="Addr")
     port: int = msgspec.field(name="Port")
     tags: dict[str, str] = msgspec.field(name="Tags")
     status: int = msgspec.field(name="Status")
-    protocol_min: int = msgspec.field(name="ProtocolMin", default=1)
-    protocol_max: int = msgspec.field(name="ProtocolMax", default=5)
-    protocol_current: int = msgspec.field(name="ProtocolCur", default=2)
-    delegate_min: int = msgspec.field(name="DelegateMin", default=2)
-    delegate_max: int = msgspec.field(name="DelegateMax", default=5)
-    delegate_current: int = msgspec.field(name="DelegateCur", default=4)
+    protocol_min: int = msgspec.field(name="ProtocolMin")
+    protocol_max: int = msgspec.field(name="ProtocolMax")
+    protocol_current: int = msgspec.field(name="ProtocolCur")
+    delegate_min: int = msgspec.field(name="DelegateMin")
+    delegate_max: int = msgspec.field(name="DelegateMax")
+    delegate_current: int = msgspec.field(name="DelegateCur")
 
 
 class ConfigJSON(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ class SelfJSON(msgspec.Struct, frozen=True, kw_only=True):
 
     config: ConfigJSON = msgspec.field(name="Config")
     debug_config: Mapping[str, object] = msgspec.field(name="DebugConfig")
-    coordinate: None = msgspec.field(name="Coord", default=None)
+    coordinate: CoordinateJSON | None = msgspec.field(name="Coord")
     member: MemberJSON = msgspec.field(name="Member")
     statistics: Mapping[str, Mapping[str, str]] = msgspec.field(name="Stats")
     meta: Mapping[str, str] = msgspec.field(name="Meta")
@@ -63,8 +67,19 @@ class VersionJSON(msgspec.Struct, frozen=True, kw_only=True):
 
 def member_json(member: Member) -> MemberJSON:
     """Return a member in its wire shape."""
+    least, most, spoken, upper_least, upper_most, upper_spoken = member.versions
     return MemberJSON(
-        name=member.name, address=member.address, port=member.port, tags=member.tags, status=int(member.status)
+        name=member.name,
+        address=member.address,
+        port=member.port,
+        tags=member.tags,
+        status=int(member.status),
+        protocol_min=least,
+        protocol_max=most,
+        protocol_current=spoken,
+        delegate_min=upper_least,
+        delegate_max=upper_most,
+        delegate_current=upper_spoken,
     )
 
 
@@ -88,6 +103,7 @@ def self(context: RequestContext) -> Response:
         SelfJSON(
             config=config_json(agent),
             debug_config=agent.configuration(),
+            coordinate=coordinate_json(agent.coordinate()),
             member=member_json(agent.self_member()),
             statistics=agent.statistics(),
             meta=agent.meta(),
@@ -103,21 +119,19 @@ def version(context: RequestContext) -> Response:
 
 @route("/v1/agent/members", "GET", access=AGENT_READ, is_write=False)
 def members(context: RequestContext) -> Response | Awaitable[Response]:
-    """Return everyone this agent knows of. `wan`: the servers of all datacenters, of which there is only this one.
+    """Return everyone this agent knows of. `wan`: the servers of all datacenters, nobody on client agents.
 
     `segment`: only the default one exists. `filter` is refused, since ignoring it would answer something else.
     """
     query = context.query
     segment = query.get("segment")
-    if query.get("filter"):
-        raise InvalidRequest("Bad request: filter is not supported on this endpoint")
-    if query.get("wan"):
-        if segment not in SEGMENTS_KNOWN:
+    refuse_filter(query)
+    wan = bool(query.get("wan"))
+    if segment not in SEGMENTS_KNOWN:
+        if wan:
             raise InvalidRequest("Cannot provide a segment with wan=true")
         return json_response([])
-    if segment not in SEGMENTS_KNOWN:
-        return json_response([])
-    known = context.agent.members()
+    known = context.agent.members(wan=wan)
     return _members_answer(known) if isinstance(known, list) else _members_later(known)
 
 
@@ -127,3 +141,43 @@ async def _members_later(known: Awaitable[list[Member]]) -> Response:
 
 def _members_answer(known: list[Member]) -> Response:
     return json_response([member_json(member) for member in known])
+
+
+@route("/v1/agent/join/", "PUT", access=AGENT_WRITE, is_write=True)
+async def join(context: RequestContext) -> Response:
+    """Join the cluster through an address (`host` or `host:port` of gossip). `wan`: the pool of all servers."""
+    address = checked_name(context.remainder, "address to join")
+    wan = bool(context.query.get("wan"))
+    if wan and not context.agent.is_server:
+        raise Refused(JOIN_WAN_TEXT)
+    report = await context.agent.join([address], wan=wan)
+    if not report.contacted_count:
+        raise OutcomeUnknown(_join_errors(address, report))
+    return Response(200)
+
+
+def _join_errors(address: str, report: JoinReport) -> str:
+    return multi_error_text([f"Failed to join {where}: {why}" for where, why in report.errors.items()]) or (
+        f"Failed to join {address}"
+    )
+
+
+@route("/v1/agent/leave", "PUT", access=AGENT_WRITE, is_write=True)
+async def leave(context: RequestContext) -> Response:
+    """Leave the cluster gracefully; answers when that is done. The process ends soon after."""
+    await context.agent.leave()
+    return Response(200)
+
+
+@route("/v1/agent/force-leave/", "PUT", access=AGENT_WRITE, is_write=True)
+async def force_leave(context: RequestContext) -> Response:
+    """Turn a failed member into one that left, which takes it out of the catalog. A member that lives stays.
+
+    `prune`: forget it at once, instead of after a day. `wan`: in the pool of all servers. 500 for an unknown member.
+    """
+    query = context.query
+    name = checked_name(context.remainder, "node name")
+    known = await context.agent.force_leave(name, prune=query.has("prune"), wan=query.has("wan"))
+    if not known:
+        raise Refused(f"agent: No node found with name '{name}'")
+    return Response(200)

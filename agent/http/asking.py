@@ -23,9 +23,14 @@ def ask(
     build: Build,
     reply: type[Reply],
     finish: Callable[[Reply], Response],
+    *,
+    is_discovery: bool = False,
 ) -> Response | Awaitable[Response]:
-    """Return `finish(reply)` of a read. `reply` must have a `meta`; `?max_stale` is kept by asking once more."""
-    parameters = context.read_parameters()
+    """Return `finish(reply)` of a read. `reply` must have a `meta`; `?max_stale` is kept by asking once more.
+
+    `is_discovery`: catalog and health, which the configuration may make stale unasked.
+    """
+    parameters = context.read_parameters(is_discovery=is_discovery)
     answer = context.delegate.call(method, build(parameters.options), reply)
     if isinstance(answer, reply):
         if not parameters.stale_s_max or _is_fresh(answer, parameters):

@@ -1,5 +1,31 @@
 """Importing this registers every route: one module a noun."""
 
-from agent.http import agent, kv, operator, snapshot, status, txn
+from agent.http import (
+    agent,
+    autopilot,
+    catalog,
+    coordinate,
+    event,
+    health,
+    keyring,
+    kv,
+    operator,
+    snapshot,
+    status,
+    txn,
+)
 
-__all__ = ["agent", "kv", "operator", "snapshot", "status", "txn"]
+__all__ = [
+    "agent",
+    "autopilot",
+    "catalog",
+    "coordinate",
+    "event",
+    "health",
+    "keyring",
+    "kv",
+    "operator",
+    "snapshot",
+    "status",
+    "txn",
+]

@@ -3,6 +3,8 @@
 Source: HTTP conventions, section 1. Texts are matched by substring, since they may have crossed servers.
 """
 
+from collections.abc import Sequence
+
 from agent.http.response import Response, text_response
 from base import errors
 
@@ -39,6 +41,14 @@ def error_response(error: errors.MeshError, *, is_write: bool) -> Response:
     if is_write:
         headers = OUTCOME_REFUSED if error.definite else OUTCOME_UNKNOWN
     return text_response(status, text, headers=headers)
+
+
+def multi_error_text(texts: Sequence[str]) -> str:
+    """Return several complaints as one text in the form that clients have seen, "" for none."""
+    if not texts:
+        return ""
+    count = "1 error" if len(texts) == 1 else f"{len(texts)} errors"
+    return f"{count} occurred:\n\n" + "\n".join(f"* {text}" for text in texts)
 
 
 def defect_response(*, is_write: bool) -> Response:

@@ -15,6 +15,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 _UINT = re.compile(r"[0-9]{1,20}", re.ASCII).fullmatch
 UINT64_MAX = (1 << 64) - 1
 _DEFAULT_PARTS = ("", "default")
+NAME_BYTES_MAX = 1024
+"""Of a node, a check status, a member: nothing longer can be registered, so there is nothing to look up."""
 
 
 class Query:
@@ -99,6 +101,21 @@ def uint64_parameter(query: Query, name: str) -> int:
         return parse_uint64(query.get(name))
     except ValueError as error:
         raise Refused(str(error)) from error
+
+
+def checked_name(text: str, what: str) -> str:
+    """Return the name at the end of a path; raises InvalidRequest where there is none, or it is too long."""
+    if not text:
+        raise InvalidRequest(f"Missing {what}")
+    if len(text.encode("utf-8", "replace")) > NAME_BYTES_MAX:
+        raise InvalidRequest(f"{what} exceeds {NAME_BYTES_MAX} byte limit")
+    return text
+
+
+def refuse_filter(query: Query) -> None:
+    """Refuse `filter` where it is not understood, since ignoring it would answer something else."""
+    if query.get("filter"):
+        raise InvalidRequest("Bad request: filter is not supported on this endpoint")
 
 
 def check_scope(query: Query) -> None:

@@ -10,17 +10,21 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from acl.access import Access
-from agent.http.parameters import Query, ReadParameters, read_parameters, write_options
+from agent.events import EventRing
+from agent.http.parameters import Query, ReadParameters, datacenter_of, read_parameters, write_options
 from agent.http.reader import BodyRule, Request
 from agent.http.response import Response
 from agent.http.settings import HTTPSettings
+from agent.membership import JoinReport
 from base.codec import Record
 from base.errors import Refused
 from structs.cluster import Member
-from structs.query import WriteOptions
+from structs.coordinate import Coordinate
+from structs.query import NO_PATH_TEXT, WriteOptions
 
 Reply = TypeVar("Reply", bound=Record)
-NO_PATH_TEXT = "No path to datacenter"
+DATACENTER_LENGTH_MAX = 128
+"""Longer than any name there can be; it is copied into every call that is passed on."""
 
 
 class DelegateStream(Protocol):
@@ -73,11 +77,31 @@ class AgentInfo(Protocol):
     def is_server(self) -> bool:
         """Whether a server runs in this process."""
 
+    @property
+    def coordinates_enabled(self) -> bool:
+        """Whether this agent has anything to do with network coordinates."""
+
+    @property
+    def events(self) -> EventRing:
+        """The user events that this agent has seen."""
+
     def self_member(self) -> Member:
         """Return this node as the others see it."""
 
-    def members(self) -> list[Member] | Awaitable[list[Member]]:
-        """Return everyone known in this datacenter."""
+    def members(self, *, wan: bool) -> list[Member] | Awaitable[list[Member]]:
+        """Return everyone known in this datacenter; `wan`: the servers of all datacenters, [] on client agents."""
+
+    def coordinate(self) -> Coordinate | None:
+        """Return where this node is in the network, None where that is not measured."""
+
+    async def join(self, addresses: list[str], *, wan: bool) -> JoinReport:
+        """Join the cluster, or the pool of all servers, through each address; raises Refused where that cannot be."""
+
+    async def leave(self) -> None:
+        """Leave gracefully; returns when that is done. The process ends soon after, but not before the answer left."""
+
+    async def force_leave(self, name: str, *, prune: bool, wan: bool) -> bool:
+        """Turn a failed member into one that left, with `prune` forget it; returns whether there is such a member."""
 
     def configuration(self) -> Mapping[str, object]:
         """Return the whole configuration by field name, durations as text, secrets as "hidden"."""
@@ -168,34 +192,46 @@ class RequestContext:
     def _token(self) -> str:
         return self.request.head.token or self.services.settings.token_default
 
-    def read_parameters(self) -> ReadParameters:
-        """Return how a read is to be answered; raises InvalidRequest, or Refused for an unknown datacenter."""
+    def read_parameters(self, *, is_discovery: bool = False, wait_default_s: float = 0.0) -> ReadParameters:
+        """Return how a read is to be answered; raises InvalidRequest.
+
+        `is_discovery`: catalog and health, which may be stale unasked. `wait_default_s` replaces the configured default
+        of blocking reads. Another datacenter than our own is carried to
+        the server, which knows whether there is a way to it.
+        """
         settings = self.services.settings
         parameters = read_parameters(
             self.query,
             self._token(),
-            wait_default_s=settings.wait_default_s,
+            wait_default_s=wait_default_s or settings.wait_default_s,
             wait_s_max=settings.wait_s_max,
+            discovery_stale_s_max=settings.discovery_stale_s_max if is_discovery else 0.0,
         )
         options = parameters.options
         if options.index_min:
             self.is_blocking = True
         if options.datacenter:
-            self.check_datacenter(options.datacenter)
-            parameters = ReadParameters(msgspec.structs.replace(options, datacenter=""), parameters.stale_s_max)
+            datacenter = self._foreign(options.datacenter)
+            parameters = ReadParameters(msgspec.structs.replace(options, datacenter=datacenter), parameters.stale_s_max)
         return parameters
 
     def write_options(self) -> WriteOptions:
         """Return what a write carries; raises as `read_parameters`."""
         options = write_options(self.query, self._token())
         if options.datacenter:
-            self.check_datacenter(options.datacenter)
-            return WriteOptions(token=options.token)
+            return WriteOptions(token=options.token, datacenter=self._foreign(options.datacenter))
         return options
 
-    def check_datacenter(self, datacenter: str) -> None:
-        """Refuse any datacenter but our own: there is no way to another one."""
-        if datacenter.lower() != self.services.agent.datacenter:
+    def _foreign(self, datacenter: str) -> str:
+        """Return the name of another datacenter in lower case, "" for our own."""
+        datacenter = datacenter.lower()
+        if len(datacenter) > DATACENTER_LENGTH_MAX:
+            raise Refused(NO_PATH_TEXT)
+        return "" if datacenter == self.services.agent.datacenter else datacenter
+
+    def refuse_other_datacenter(self) -> None:
+        """Refuse any datacenter but our own, for calls that cannot carry one; raises Refused."""
+        if self._foreign(datacenter_of(self.query)):
             raise Refused(NO_PATH_TEXT)
 
 

@@ -67,6 +67,11 @@ def meta_headers(meta: QueryMeta) -> bytes:
     )
 
 
+def discovery_headers(meta: QueryMeta) -> bytes:
+    """Return the same for catalog and health, which also say which mode was really used."""
+    return meta_headers(meta) + b"X-Consul-Effective-Consistency: %b\r\n" % meta.consistency.encode()
+
+
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """Return header lines, names canonical as Go writes them; raises ValueError for what would break the framing."""
     lines = []

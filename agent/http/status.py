@@ -13,6 +13,7 @@ from structs.cluster import Empty, LeaderReply, PeersReply
 def leader(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the leader's RPC address as a JSON string, "" where none is known to the server that was asked."""
     context.read_parameters()
+    context.refuse_other_datacenter()
     return tell(context, "Status.Leader", Empty(), LeaderReply, lambda reply: json_response(reply.address))
 
 
@@ -20,4 +21,5 @@ def leader(context: RequestContext) -> Response | Awaitable[Response]:
 def peers(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the RPC addresses of the Raft configuration."""
     context.read_parameters()
+    context.refuse_other_datacenter()
     return tell(context, "Status.Peers", Empty(), PeersReply, lambda reply: json_response(reply.addresses))

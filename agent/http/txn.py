@@ -43,7 +43,7 @@ def txn(context: RequestContext) -> Response | Awaitable[Response]:
 
         return ask(context, "Txn.Read", build, TxnReply, _read_answer)
     write = context.write_options()
-    request = TxnRequest(operations=operations, options=QueryOptions(token=write.token))
+    request = TxnRequest(operations=operations, options=QueryOptions(token=write.token, datacenter=write.datacenter))
     return tell(context, "Txn.Apply", request, TxnReply, _write_answer)
 
 

@@ -12,16 +12,23 @@ from typing import Any, NamedTuple
 
 from base.codec import Record, decode, encode
 from base.errors import InvalidRequest, InvariantBroken
-from fsm.commands import kv, restore, tombstone, txn
+from fsm.commands import autopilot, catalog, coordinate, kv, restore, tombstone, txn
 from fsm.commands.refusal import Refusal
 from fsm.store.store import Batch
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit
+from structs.autopilot import AutopilotCommand
+from structs.catalog import DeregisterCommand, RegisterCommand
+from structs.coordinate import CoordinateBatch
 from structs.kv import KVCommand, TombstoneCommand
 from structs.txn import TxnCommand
 
+REGISTER = 0
+DEREGISTER = 1
 KVS = 2
 TOMBSTONE = 5
+COORDINATES = 6
 TXN = 8
+AUTOPILOT = 9
 RESTORE_BEGIN = 64
 RESTORE_CHUNK = 65
 RESTORE_COMMIT = 66
@@ -42,6 +49,8 @@ class Command(NamedTuple):
     kind: type[Record]
     handler: Handler
     """Never raises for what a user can cause: it returns a Refusal."""
+    ignorable: bool = False
+    """Logged with IGNORABLE set: nothing else depends on what it writes."""
 
 
 def _registry(*rows: Command) -> dict[int, Command]:
@@ -54,9 +63,13 @@ def _registry(*rows: Command) -> dict[int, Command]:
 
 
 COMMANDS = _registry(
+    Command(REGISTER, "register", RegisterCommand, catalog.register),
+    Command(DEREGISTER, "deregister", DeregisterCommand, catalog.deregister),
     Command(KVS, "kvs", KVCommand, kv.apply),
     Command(TOMBSTONE, "tombstone", TombstoneCommand, tombstone.apply),
+    Command(COORDINATES, "coordinates", CoordinateBatch, coordinate.apply, ignorable=True),
     Command(TXN, "txn", TxnCommand, txn.apply),
+    Command(AUTOPILOT, "autopilot", AutopilotCommand, autopilot.apply),
     Command(RESTORE_BEGIN, "restore-begin", RestoreBegin, restore.begin),
     Command(RESTORE_CHUNK, "restore-chunk", RestoreChunk, restore.chunk),
     Command(RESTORE_COMMIT, "restore-commit", RestoreCommit, restore.commit),
@@ -68,7 +81,7 @@ def encode_command(number: int, record: Record) -> bytes:
     """Return the bytes to be logged; `record` is of the kind that the registry has for `number`."""
     command = COMMANDS[number]
     assert type(record) is command.kind, f"{command.name} takes {command.kind.__name__}"
-    return bytes((number,)) + encode(record)
+    return bytes((number | IGNORABLE if command.ignorable else number,)) + encode(record)
 
 
 def apply_command(batch: Batch, data: bytes) -> object:

@@ -15,8 +15,10 @@ from base.errors import InvalidRequest
 from fsm.commands.refusal import Refusal
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import bulk
-from fsm.store.store import RESTORE_KEY, ZERO_DIGEST, Batch
-from fsm.store.tables import GENERATIONS, KVS, TABLES, TOMBSTONES
+from fsm.store.bulk_rows import RowsRejected
+from fsm.store.state import ZERO_DIGEST, for_every_table
+from fsm.store.store import RESTORE_KEY, Batch
+from fsm.store.tables import CHECKS, GENERATIONS, KVS, NODES, SERVICES, TABLES, TOMBSTONES
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit, RestoreReply, RowChunk
 
 CHAIN_START = bytes(32)
@@ -70,14 +72,14 @@ def chunk(batch: Batch, command: RestoreChunk) -> RestoreReply | Refusal:
     try:
         rows = decode(RowChunk, command.payload)
         table, increase, highest = bulk.load(batch.txn, handles, rows, progress.table_before, progress.key_before)
-    except (InvalidRequest, bulk.RowsRejected) as error:
+    except (InvalidRequest, RowsRejected) as error:
         complaint = f"chunk {command.position} of the archive cannot be restored: {error}"
         _store(batch, Progress(restore_id=progress.restore_id, index_highest=0, complaint=complaint))
         return Refusal(text=complaint)
-    digests = list(progress.digests)
+    digests = list(for_every_table(progress.digests))
     total = int.from_bytes(digests[table.number - 1], "little") + increase
     digests[table.number - 1] = (total & DIGEST_MASK).to_bytes(DIGEST_BYTES, "little")
-    table_highest = list(progress.table_highest)
+    table_highest = list(_for_every_table(progress.table_highest))
     table_highest[table.number - 1] = max(table_highest[table.number - 1], highest)
     progress = Progress(
         restore_id=progress.restore_id,
@@ -109,10 +111,11 @@ def commit(batch: Batch, command: RestoreCommit) -> RestoreReply | Refusal:
         )
     batch.txn.delete(RESTORE_KEY, db=batch.store.meta)
     batch.index_offset = max(batch.index_offset, progress.index_highest + 1 - batch.raft_index)
-    batch.replace_generation(_inactive(batch), [int.from_bytes(digest, "little") for digest in progress.digests])
-    for table in (KVS, TOMBSTONES):
+    digests = for_every_table(progress.digests)
+    batch.replace_generation(_inactive(batch), [int.from_bytes(digest, "little") for digest in digests])
+    for table in (KVS, TOMBSTONES, NODES, SERVICES, CHECKS):
         # An archive made by hand may lack counters; without them indexes of prefixes could fall.
-        batch.raise_counter(table.name, progress.table_highest[table.number - 1])
+        batch.raise_counter(table.name, _for_every_table(progress.table_highest)[table.number - 1])
     return RestoreReply(rows_count=progress.rows_count)
 
 
@@ -135,6 +138,11 @@ def _progress(batch: Batch, restore_id: str) -> Progress | Refusal:
     if progress is None or progress.restore_id != restore_id:
         return Refusal(text="this restore is not in progress; another one may have replaced it")
     return progress
+
+
+def _for_every_table(highest: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the same for all tables, though an older version with fewer of them began this restore."""
+    return highest + (0,) * (len(TABLES) - len(highest))
 
 
 def _store(batch: Batch, progress: Progress) -> None:

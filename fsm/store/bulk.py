@@ -1,14 +1,15 @@
 """Fills the tables of a generation from archived rows, fast: whole chunks at a time, sorted rows appended.
 
-Rows come from outside, so each is checked here as far as later reads rely on it.
+Rows come from outside, so each is checked as far as later reads rely on it: keys here, the rest in bulk_rows.py.
 """
 
 from typing import Any
 
 from base.errors import require
 from fsm.digest import DIGEST_MASK
-from fsm.store import keys, kv, tombstones
-from fsm.store.tables import INDEXES, KVS, TOMBSTONES, Handles, Table
+from fsm.store import keys, tombstones
+from fsm.store.bulk_rows import FITS, HIGHEST, RowsRejected
+from fsm.store.tables import INDEXES, TABLES, TOMBSTONES, Handles, Table
 from structs.archive import RowChunk
 from structs.kv import KEY_BYTES_MAX
 
@@ -16,19 +17,14 @@ INDEX_MAX = (1 << 62) - 1
 """Highest index taken from an archive: leaves room to count on."""
 KEY_BYTES_ACCEPTED_MAX = 2 * KEY_BYTES_MAX
 """Keys of archives may be longer than what is written today, within reason."""
-COUNTER_BYTES = 8
-TABLES_BY_NUMBER = {table.number: table for table in (KVS, TOMBSTONES, INDEXES)}
-
-
-class RowsRejected(Exception):
-    """The rows are not rows of that table; the text says why."""
+TABLES_BY_NUMBER = {table.number: table for table in TABLES}
 
 
 def load(txn: Any, handles: Handles, chunk: RowChunk, table_before: int, key_before: bytes) -> tuple[Table, int, int]:
     """Store a chunk of rows in an inactive generation; return (table, its digest's increase, highest index met).
 
     `table_before` and `key_before` say where the chunk before ended: rows come in order of table and key, so none can
-    come twice. Raises RowsRejected; then nothing of the chunk is stored.
+    come twice. Raises RowsRejected; what of the chunk is stored then must not be used.
     """
     table = TABLES_BY_NUMBER.get(chunk.table)
     if table is None:
@@ -42,14 +38,12 @@ def load(txn: Any, handles: Handles, chunk: RowChunk, table_before: int, key_bef
     rows, total, highest = _digested(table, names, bodies)
     if highest > INDEX_MAX:
         raise RowsRejected(f"index {highest} is out of range")
-    if table is INDEXES:
-        for name, body in zip(names, bodies, strict=True):
-            txn.put(name, body, db=handles.indexes)
-        return table, total, highest
-    _store(txn, handles.pair(table), names, rows)
+    _store(txn, handles.pair(table), names, bodies if table is INDEXES else rows)
     if table is TOMBSTONES:
         for name, body in zip(names, bodies, strict=True):
             txn.put(tombstones.age_key(body, name), name, db=handles.tombstone_ages)
+    if table.number in FITS:
+        _check_and_derive(txn, handles, table, names, bodies)
     return table, total, highest
 
 
@@ -68,7 +62,7 @@ def _check_keys(names: list[bytes]) -> None:
 
 def _digested(table: Table, names: list[bytes], bodies: list[bytes]) -> tuple[list[bytes], int, int]:
     """Return the rows with their hashes, the sum of those and the highest index in them."""
-    highest_of = _HIGHEST[table.number]
+    highest_of = HIGHEST[table.number]
     hash_row = table.hasher.row
     number_of = int.from_bytes
     rows = []
@@ -83,35 +77,14 @@ def _digested(table: Table, names: list[bytes], bodies: list[bytes]) -> tuple[li
     return rows, total & DIGEST_MASK, highest
 
 
-def _kv_highest(body: bytes) -> int:
-    kind = body[0] if body else -1
-    if kind == kv.KIND_PLAIN and len(body) >= kv.PLAIN.size:
-        _, create, modify = kv.PLAIN.unpack_from(body)
-    elif kind == kv.KIND_FULL and len(body) >= kv.FULL.size:
-        _, create, modify, _, _, session_bytes = kv.FULL.unpack_from(body)
-        session = body[kv.FULL.size : kv.FULL.size + session_bytes]
-        if len(session) < session_bytes or not session.isascii():
-            raise RowsRejected("a key's session is cut off or not ASCII")
-    else:
-        raise RowsRejected("a key's row is cut off or of an unknown kind")
-    if not 0 < create <= modify:
-        raise RowsRejected(f"a key was created at {create} and modified at {modify}")
-    return modify  # type: ignore[no-any-return]
-
-
-def _tombstone_highest(body: bytes) -> int:
-    if len(body) != tombstones.INDEX_BYTES:
-        raise RowsRejected("a tombstone's row has the wrong size")
-    return int.from_bytes(body, "big")
-
-
-def _counter_highest(body: bytes) -> int:
-    if len(body) != COUNTER_BYTES:
-        raise RowsRejected("a counter's row has the wrong size")
-    return int.from_bytes(body, "big")
-
-
-_HIGHEST = {KVS.number: _kv_highest, TOMBSTONES.number: _tombstone_highest, INDEXES.number: _counter_highest}
+def _check_and_derive(txn: Any, handles: Handles, table: Table, names: list[bytes], bodies: list[bytes]) -> None:
+    """Refuse rows that name what isn't there, and make the second ways to the others."""
+    fits = FITS[table.number]
+    for name, body in zip(names, bodies, strict=True):
+        if not fits(txn, handles, name, body):
+            raise RowsRejected(f"a row of {table.name} doesn't fit its key or names what is not there: {name!r}")
+        for entry in table.entries(name, body) if table.entries is not None else ():
+            keys.put(txn, handles.secondary, entry, b"")
 
 
 def _store(txn: Any, pair: keys.Pair, names: list[bytes], rows: list[bytes]) -> None:

@@ -6,6 +6,11 @@
 | kv get, key absent           | max(kvs, tombstones), at least 1                                             |
 | kv list or keys of a prefix  | max ModifyIndex under it and of tombstones under it; 0: max(kvs, tombstones) |
 | kv list or keys of all       | max(kvs, tombstones), at least 1                                             |
+| nodes                        | nodes                                                                        |
+| services of a node           | max(nodes, services), whether the node exists or not                         |
+| checks of a node             | checks                                                                       |
+| checks in a state            | checks; of nodes with certain metadata: max(nodes, checks)                   |
+| coordinates                  | coordinates                                                                  |
 
 An index of 0 would mean "don't block" when it comes back, so none is ever given out.
 """

@@ -7,17 +7,20 @@ any thread; they see the last committed batch, and must be closed soon, since pa
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import lmdb
 
-from base.codec import Record, decode, encode
-from base.errors import DataDamaged, DiskFailed, InvalidRequest, MeshError, require
+from base.codec import encode
+from base.errors import DataDamaged, DiskFailed, MeshError, require
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import keys
+from fsm.store.names import JOINT_BYTES
+from fsm.store.state import STATE_KEY, State, combined_digest, opened_state, read_state_row
 from fsm.store.tables import (
     DATABASES_PER_GENERATION,
     GENERATIONS,
@@ -28,8 +31,6 @@ from fsm.store.tables import (
     open_handles,
 )
 
-FORMAT = 1
-"""Layout of the file. A server refuses any other: it would misread it."""
 FILE_NAME = "state.mdb"
 MAP_BYTES_DEFAULT = 64 << 30
 """Address space, not disk: the file grows as needed. Far above any state that fits a control plane."""
@@ -39,34 +40,8 @@ SPARE_VIEWS = 64
 """Closed read transactions kept for reuse: saves the allocation."""
 U64_MAX = (1 << 64) - 1
 
-STATE_KEY = b"state"
 RESTORE_KEY = b"restore"
 RING_PREFIX = b"digest/"
-ZERO_DIGEST = bytes(DIGEST_BYTES)
-OFFSET_WEIGHT = 0x9E3779B97F4A7C15F39CC0605CEDC835
-"""Odd, so that every index offset adds something else to the digest."""
-
-
-class State(Record, frozen=True, kw_only=True):
-    """The row that says where the state stands; written with every batch, in the same transaction."""
-
-    format: int = FORMAT
-    raft_index: int = 0
-    term: int = 0
-    index_offset: int = 0
-    """Client index = Raft index + this. Only restoring an archive raises it."""
-    generation: int = 0
-    digests: tuple[bytes, ...] = (ZERO_DIGEST,) * len(TABLES)
-    """Of the active generation, one per table, little-endian."""
-
-    def digest_total(self) -> int:
-        """Return the digest of everything that is stored."""
-        return combined_digest([int.from_bytes(digest, "little") for digest in self.digests], self.index_offset)
-
-
-def combined_digest(digests: list[int], index_offset: int) -> int:
-    """Return the digest of the state, given those of its tables."""
-    return sum(digests) + index_offset * OFFSET_WEIGHT & DIGEST_MASK
 
 
 class StoreClosed(MeshError):
@@ -90,8 +65,14 @@ class View:
 
     def index_row(self, name: str) -> int:
         """Return a counter of the index table, 0 if it was never set."""
-        row = self.txn.get(name.encode(), None, self.handles.indexes)
+        row = keys.get(self.txn, self.handles.indexes, name.encode(errors="surrogatepass"))
         return int.from_bytes(row, "big") if row is not None else 0
+
+    def found(self, mark: bytes, value: bytes) -> Iterator[bytes]:
+        """Yield the keys of rows that the second way `mark` finds by `value`, in order (fsm/store/secondary.py)."""
+        prefix = mark + value + JOINT_BYTES
+        for entry, _ in keys.scan(self.txn, self.handles.secondary, prefix):
+            yield entry[len(prefix) :]
 
 
 class ReadView(View):
@@ -204,6 +185,9 @@ class Batch(View):
         keys.put(self.txn, self.handles.pair(table), key, body + digest)
         if self._undo is not None:
             self._undo.append(lambda: self._put_back(table, key, old_row))
+        if table.entries is not None:
+            old = table.entries(key, old_row[:-DIGEST_BYTES]) if old_row is not None else []
+            self._move_entries(old, table.entries(key, body))
 
     def remove(self, table: Table, key: bytes, old_row: bytes) -> None:
         """Delete `key`; `old_row` is what `get` returns for it now."""
@@ -214,10 +198,12 @@ class Batch(View):
         keys.delete(self.txn, self.handles.pair(table), key)
         if self._undo is not None:
             self._undo.append(lambda: self._put_back(table, key, old_row))
+        if table.entries is not None:
+            self._move_entries(table.entries(key, old_row[:-DIGEST_BYTES]), [])
 
     def clear(self, table: Table) -> None:
         """Delete every row; never inside a savepoint, since it could not be undone."""
-        require(self._undo is None, "a table cannot be cleared inside a savepoint")
+        require(self._undo is None and table.entries is None, "a table cannot be cleared inside a savepoint")
         pair = self.handles.pair(table)
         self.txn.drop(pair.main, delete=False)
         self.txn.drop(pair.long, delete=False)
@@ -234,6 +220,20 @@ class Batch(View):
         value = self.txn.pop(key, db=database)
         if self._undo is not None and value is not None:
             self._undo.append(lambda: self.txn.put(key, value, db=database))
+
+    def _move_entries(self, old: list[bytes], new: list[bytes]) -> None:
+        """Make the second ways to a row what they must be now."""
+        pair = self.handles.secondary
+        for entry in old:
+            if entry not in new:
+                keys.delete(self.txn, pair, entry)
+                if self._undo is not None:
+                    self._undo.append(partial(keys.put, self.txn, pair, entry, b""))
+        for entry in new:
+            if entry not in old:
+                keys.put(self.txn, pair, entry, b"")
+                if self._undo is not None:
+                    self._undo.append(partial(keys.delete, self.txn, pair, entry))
 
     def _put_back(self, table: Table, key: bytes, old_row: bytes | None) -> None:
         pair = self.handles.pair(table)
@@ -255,6 +255,12 @@ class Batch(View):
             self._counters_hashed[name] = super().index_row(name)
         counters[name] = self.index
 
+    def drop_counter(self, name: str) -> None:
+        """Remove a counter: it reads as 0."""
+        if name not in self._counters:
+            self._counters_hashed[name] = super().index_row(name)
+        self._counters[name] = 0
+
     def raise_counter(self, name: str, index: int) -> None:
         """Set a counter to `index` if it is lower."""
         if self.index_row(name) < index:
@@ -272,7 +278,8 @@ class Batch(View):
             key = name.encode()
             if hashed[name]:
                 total -= int.from_bytes(hasher.row(key, hashed[name].to_bytes(8, "big")), "little")
-            total += int.from_bytes(hasher.row(key, counter.to_bytes(8, "big")), "little")
+            if counter:
+                total += int.from_bytes(hasher.row(key, counter.to_bytes(8, "big")), "little")
             hashed[name] = counter
         self.digests[position] = total & DIGEST_MASK
 
@@ -331,7 +338,10 @@ class Batch(View):
         txn = self.txn
         try:
             for name, counter in self._counters.items():
-                txn.put(name.encode(), counter.to_bytes(8, "big"), db=self.handles.indexes)
+                if counter:
+                    keys.put(txn, self.handles.indexes, name.encode(), counter.to_bytes(8, "big"))
+                else:
+                    keys.delete(txn, self.handles.indexes, name.encode())
             txn.put(STATE_KEY, encode(state), db=self.store.meta)
             txn_id = txn.id()
             txn.commit()
@@ -378,17 +388,6 @@ class Savepoint:
         del batch.touched_trees[self._trees_count :]
 
 
-def read_state_row(txn: Any, meta: Any) -> State:
-    """Return the state row that a transaction sees; raises DataDamaged if it can't be read."""
-    row = txn.get(STATE_KEY, None, meta)
-    if row is None:
-        return State()
-    try:
-        return decode(State, row)
-    except InvalidRequest as error:
-        raise DataDamaged(f"the state row is damaged: {error}") from error
-
-
 class Store:
     """The environment and its databases. Create one with `create` or `open`."""
 
@@ -402,10 +401,7 @@ class Store:
         self.meta: Any = environment.open_db(b"meta")
         self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]
         with environment.begin() as txn:
-            state = read_state_row(txn, self.meta)
-            if state.format != FORMAT:
-                raise DataDamaged(f"{path} has state format {state.format}; this version reads format {FORMAT}")
-            self.committed: tuple[int, State] = (txn.id(), state)
+            self.committed: tuple[int, State] = (txn.id(), opened_state(txn, self.meta, path))
 
     @classmethod
     def create(cls, directory: Path, *, map_bytes: int = MAP_BYTES_DEFAULT) -> "Store":

@@ -1,30 +1,31 @@
 """Servers that come and go as an operator makes them: grow, shrink, replace, remove the leader.
 
-Servers that were there at the start are there again after the healing, at their addresses, so that clients keep their
-nodes. Nothing here endangers the majority by itself: a change begins only while all servers run, and nobody's disk is
-wiped before the others have agreed on being without it, except where the loss of one disk is the fault.
+Who comes is given gossip addresses of the others and nothing else: it finds them, stands by, and votes. Who goes does
+so in one of the ways of `departures.py`. Servers that were there at the start are there again after the healing, at
+their addresses, so that clients keep their nodes. Nothing here endangers the majority by itself: a change begins only
+while all servers run, and nobody's disk is wiped before the others have agreed on being without it, except where the
+loss of one disk is the fault.
 """
 
 import random
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 
-import trio
-
 from jepsen.cluster import Cluster, Node, ProcessFailed
+from jepsen.http_client import NotAnswered, NotSent
 from jepsen.nemesis import peers, targets
+from jepsen.nemesis.departures import Way, depart, require_gone
 from jepsen.nemesis.package import Fault, Injection, NotInjected
 from jepsen.nemesis.processes import RECOVERY_S, start_all
 
-LINGER_S = (0.0, 1.5)
-"""How long a removed server goes on before it is stopped: it does not know, and may not disturb."""
+WAYS = tuple(Way)
 
 
 async def _or_not_injected(act: Callable[[], Awaitable[object]]) -> None:
     """Do it; what did not happen in time was no injection. The first line says what; the logs follow it."""
     try:
         await act()
-    except ProcessFailed as error:
+    except (ProcessFailed, NotSent, NotAnswered) as error:
         raise NotInjected(str(error).partition("\n")[0]) from error
 
 
@@ -33,7 +34,7 @@ class MembershipGrow(Fault):
 
     name = "membership-grow"
     package = "membership"
-    description = "a new server with an empty disk joins, votes, and is removed later"
+    description = "a new server with an empty disk joins, votes, and goes for good later"
     hold_s = (1.0, 4.0)
     recovery_s = RECOVERY_S
 
@@ -61,14 +62,15 @@ class MembershipGrow(Fault):
 
     async def heal(self, cluster: Cluster, rng: random.Random) -> None:
         for added in self._added(cluster):
-            await peers.remove(cluster, added, rng)
+            if added.running:
+                await depart(cluster, added, rng.choice(WAYS), rng)
             cluster.retire(added)
-            await peers.remove(cluster, added, rng)  # its request to join may have been under way
+            await peers.remove(cluster, added, rng)  # where it did not get so far, or was killed by another fault
         self._before = None
 
 
 class _Away(Fault):
-    """Base: one server is taken out of the configuration and stopped; later it comes back, with its disk or without."""
+    """Base: one server goes, in whichever way; later it comes back, with its disk or without."""
 
     package = "membership"
     servers_min = 3
@@ -77,7 +79,7 @@ class _Away(Fault):
 
     def __init__(self) -> None:
         self._node: Node | None = None
-        self._server_id = ""
+        self._way = Way.LEAVES
         self._is_out = False
 
     @abstractmethod
@@ -89,39 +91,33 @@ class _Away(Fault):
         if len(rows) < self.servers_min:
             raise NotInjected(f"{len(rows)} servers: none can be spared")
         node = await self.choose(cluster, rng)
-        row = peers.at(rows, node)
-        assert row is not None, "the cluster was whole a moment ago"
-        self._node, self._server_id, self._is_out = node, row.server_id, False
-        await _or_not_injected(lambda: peers.remove(cluster, node, rng))
+        way = rng.choice(WAYS)
+        self._node, self._way, self._is_out = node, way, False
+        await _or_not_injected(lambda: depart(cluster, node, way, rng))
         self._is_out = True
-        linger_s = rng.uniform(*LINGER_S)
-        await trio.sleep(linger_s)
-        await node.stop()
-        return Injection(what=f"{node.name} removed, and stopped {linger_s:.1f} s later", nodes=[node.name])
+        return Injection(what=f"{node.name} {way.value}", nodes=[node.name])
 
     async def evidence(self, cluster: Cluster) -> str:
-        rows = await peers.configuration(cluster)
-        if self._node is None or not rows or peers.at(rows, self._node) is not None or self._node.running:
-            raise NotInjected("the server is not out of the configuration")
-        return f"{len(rows)} servers in the configuration, {self._node.name} is not among them"
+        if self._node is None:
+            raise NotInjected("nobody was chosen")
+        return await require_gone(cluster, self._node, self._way)
 
     async def heal(self, cluster: Cluster, rng: random.Random) -> None:
         node, self._node = self._node, None
         if node is None:
             return
-        rows = await peers.configuration(cluster, besides=node)
-        if rows and peers.at(rows, node) is None:
-            if node.running:
-                await node.stop()  # who is removed while it runs stays out until it is started again
-            if self._is_out and rng.random() < 0.5:
-                node.wipe()  # the others agreed on being without it, so its disk is not needed for anything
+        if node.running:
+            await node.stop()  # it is half way out, or out and does not know
+        rows = await peers.configuration(cluster)
+        if self._is_out and rows and peers.at(rows, node) is None and rng.random() < 0.5:
+            node.wipe()  # the others agreed on being without it, so its disk is not needed for anything
         await start_all([node])
         await peers.wait_voter(cluster, node)
 
 
 class MembershipShrink(_Away):
     name = "membership-shrink"
-    description = "a follower is removed and stopped; later it joins again, with its old disk or an empty one"
+    description = "a follower leaves, or dies and is forgotten; later it joins again, with its old disk or an empty one"
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> Node:
         return await targets.a_follower(cluster, rng)
@@ -129,7 +125,7 @@ class MembershipShrink(_Away):
 
 class MembershipRemoveLeader(_Away):
     name = "membership-remove-leader"
-    description = "the leader is removed, hands over, and is stopped; later it joins again"
+    description = "the leader leaves, or dies and is forgotten, or is taken out; later it joins again"
 
     async def choose(self, cluster: Cluster, rng: random.Random) -> Node:
         return await targets.the_leader(cluster)

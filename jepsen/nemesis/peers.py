@@ -83,6 +83,11 @@ async def wait_voter(cluster: Cluster, node: Node, *, not_id: str = "") -> PeerR
     return row
 
 
+async def wait_out(cluster: Cluster, node: Node) -> None:
+    """Wait until no server is configured at the node's address; raises ProcessFailed."""
+    await wait_configuration(cluster, lambda rows: at(rows, node) is None, f"{node.name} is out")
+
+
 async def remove(cluster: Cluster, node: Node, rng: random.Random) -> str:
     """Take the server out as an operator would, asking any node, until it is out; returns its id ("": it was not in).
 
@@ -113,8 +118,7 @@ async def transfer_leader(cluster: Cluster, server_id: str) -> bool:
 async def require_whole(cluster: Cluster) -> Rows:
     """The configuration, if exactly the cluster's servers are in it and all of them run; raises NotInjected.
 
-    A joiner votes at once, before it has the log: with somebody down, adding one could cost the majority, and so could
-    removing one who is up.
+    With somebody down, taking out one who is up could cost the majority.
     """
     missing = [server.name for server in cluster.servers if server not in healthy(cluster.servers)]
     if missing:

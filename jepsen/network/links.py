@@ -9,6 +9,7 @@ How it differs from real packets:
 - The kernel completes a connection before the link knows of it. One that is dialled while either direction is cut
   is therefore accepted, never answered, and reset after the healing; in a real network it would not come about.
 - Loss shows as TCP shows it: delays of a retransmission, and connections that break at the given rate a second.
+- Datagrams are lost and late as packets are: what a cut meets is gone, and nothing is sent again.
 - A dialled port where nobody listens gives a connection that is reset at once instead of a refusal.
 """
 
@@ -20,6 +21,7 @@ from typing import Final
 
 import trio
 
+from jepsen.network.datagram_links import DatagramLinks, by_prefix
 from jepsen.network.flapping import Flapper
 from jepsen.network.network import Addresses, Direction, Pids, Unbreakable, effect
 from jepsen.network.pump import Pump, Traffic, reset
@@ -64,6 +66,7 @@ class LinkNetwork:
         self._traffic: dict[Direction, Traffic] = {}
         self._pids: Pids = dict
         self._flapper = Flapper(self.cut, self.reopen, rng)
+        self._datagrams = DatagramLinks(self._traffic_of, by_prefix(BIND_PREFIX, self._numbers), rng)
         self._nursery: trio.Nursery | None = None
         self._listening: dict[tuple[str, int], socket.socket] = {}
         self._connections: set[_Connection] = set()
@@ -109,6 +112,8 @@ class LinkNetwork:
         listening.bind((self.addresses(node).advertise, port))
         listening.listen(BACKLOG)
         self._nursery.start_soon(self._accept, self._nursery, listening, node, port)
+        addresses = self.addresses(node)
+        self._datagrams.open(self._nursery, node, told=addresses.advertise, bound=addresses.bind, port=port)
 
     async def cut(self, directions: Collection[Direction]) -> None:
         """See Network."""
@@ -149,6 +154,9 @@ class LinkNetwork:
             found[effect("late", direction)] = traffic.late_bytes
             found[effect("refused", direction)] = traffic.refused_count
             found[effect("broken", direction)] = traffic.broken_count
+            found[effect("dropped", direction)] = traffic.dropped_count
+            found[effect("lost", direction)] = traffic.lost_count
+            found[effect("delayed", direction)] = traffic.delayed_count
         return found
 
     async def reaches(self, source: str, target: str, port: int) -> bool:
@@ -177,6 +185,7 @@ class LinkNetwork:
             trio.lowlevel.notify_closing(listening)
             listening.close()
         self._listening.clear()
+        self._datagrams.close()
         for connection in self._connections:
             connection.scope.cancel()
 

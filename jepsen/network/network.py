@@ -51,7 +51,7 @@ class Network(Protocol):
         ...
 
     async def open_port(self, node: str, port: int) -> None:
-        """Others will dial this TCP port of the node: whatever stands between must let them."""
+        """Others will dial this port of the node and send datagrams to it: whatever stands between must let them."""
         ...
 
     async def cut(self, directions: Collection[Direction]) -> None:

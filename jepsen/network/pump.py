@@ -39,6 +39,12 @@ class Traffic:
         self.refused_count = 0
         """New connections that met a cut."""
         self.broken_count = 0
+        self.dropped_count = 0
+        """Datagrams that met a cut."""
+        self.lost_count = 0
+        """Datagrams that were lost by share."""
+        self.delayed_count = 0
+        """Datagrams that were delayed, and have been delivered since."""
 
     @property
     def clear(self) -> bool:

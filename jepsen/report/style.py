@@ -142,10 +142,8 @@ button{border-left:0;border-top:1px solid var(--line);min-height:44px;border-rad
 .card{padding:12px 14px}dl.facts{gap:12px 28px}}
 @media print{.cursor,button{display:none}}
 """
-STYLE = (
-    f":root{{color-scheme:light dark;{_LIGHT}}}@media (prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
-    f"{_BASE}{_CHART}{_NARROW}"
-)
+COLOURS = f":root{{color-scheme:light dark;{_LIGHT}}}@media (prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
+STYLE = f"{COLOURS}{_BASE}{_CHART}{_NARROW}"
 
 SCRIPT = """
 "use strict";

@@ -3,6 +3,7 @@
 from acl.access import OPERATOR_READ, OPERATOR_WRITE
 from base.errors import InvalidRequest, NoLeader, OutcomeUnknown, Refused
 from server.endpoints.registry import Call, Kind, method
+from server.members import name_of
 from structs.cluster import (
     AddPeerRequest,
     Empty,
@@ -26,24 +27,29 @@ NAME_UNKNOWN = "(unknown)"
     kind=Kind.LEADER,
 )
 def raft_get_configuration(call: Call, request: RaftConfigurationRequest) -> RaftConfigurationReply:
-    """The configuration in force, as this server has it."""
+    """The configuration in force, as this server has it; at the leader also who stands by to become a voter."""
     services = call.services
     raft = services.raft
     leader = raft.leader()
     last = raft.match_indexes()
+    members = services.gossip.members()
+    voters = raft.configuration()
+    waiting = services.autopilot.standing_by() if raft.is_leader() else []
+    rows = [(peer, True) for peer in voters]
+    rows += [(peer, False) for peer in waiting if all(peer.server_id != voter.server_id for voter in voters)]
     return RaftConfigurationReply(
         servers=[
             RaftServer(
                 peer=Peer(
                     server_id=peer.server_id,
-                    name=services.roster.name_of(peer.server_id) or peer.name or NAME_UNKNOWN,
+                    name=name_of(members, peer.server_id) or peer.name or NAME_UNKNOWN,
                     address=peer.address,
                 ),
                 leader=leader is not None and leader.server_id == peer.server_id,
-                voter=True,
+                voter=voter,
                 last_index=last.get(peer.server_id, 0),
             )
-            for peer in raft.configuration()
+            for peer, voter in rows
         ],
         index=raft.configuration_index,
     )

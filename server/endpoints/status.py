@@ -1,6 +1,7 @@
 """Status.*: answered by whoever is asked, without a token. Source: HTTP API, section 13; servers, section 5."""
 
 from acl.access import NOBODY, SERVER
+from server.consensus import Consensus
 from server.endpoints.registry import Call, Kind, method
 from structs.cluster import DigestReply, DigestRequest, Empty, LeaderReply, PeersReply, RaftStatsReply
 
@@ -27,15 +28,26 @@ def peers(call: Call, request: Empty) -> PeersReply:
 @method("Status.RaftStats", request=Empty, reply=RaftStatsReply, access=NOBODY, kind=Kind.LOCAL)
 def raft_stats(call: Call, request: Empty) -> RaftStatsReply:
     """Where this server's log stands."""
-    raft = call.services.raft
+    services = call.services
+    return raft_stats_of(
+        services.raft, server_id=services.config.node_id, applied_index=services.machine.raft_index_visible
+    )
+
+
+def raft_stats_of(raft: Consensus, *, server_id: str, applied_index: int) -> RaftStatsReply:
+    """Return where the log of the server with this node stands."""
     core = raft.statistics().core
+    leader = raft.leader()
     return RaftStatsReply(
         last_contact_s=raft.last_contact_s(),
         term=core.term,
         last_index=core.last_index,
         commit_index=core.commit_index,
-        applied_index=call.services.machine.raft_index_visible,
+        applied_index=applied_index,
         leader=raft.is_leader(),
+        last_term=core.last_term,
+        server_id=server_id,
+        leader_id=leader.server_id if leader is not None else "",
     )
 
 

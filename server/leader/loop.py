@@ -20,9 +20,13 @@ _log = get_logger("server.leader")
 class Leadership:
     """Runs the duties while this server leads."""
 
-    def __init__(self, raft: Consensus, duties: Sequence[Duty]) -> None:
+    def __init__(
+        self, raft: Consensus, duties: Sequence[Duty], *, on_gained: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_gained` is called at the head of each term of leadership, before anything is known to be applied."""
         self._raft = raft
         self._duties = duties
+        self._on_gained = on_gained
         self.established = False
         """Whether the duties of the present term run."""
 
@@ -32,6 +36,7 @@ class Leadership:
         while True:
             if self._raft.is_leader():
                 _log.info("cluster leadership acquired")
+                self._on_gained()
                 await self._lead()
                 _log.info("cluster leadership lost")
             else:

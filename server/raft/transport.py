@@ -127,7 +127,10 @@ class RaftTransport:
             for peer in [*self._wanted.values(), *(link.peer for link in self._links.values())]:
                 self._start_dialing(peer)
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # whoever still brings news of peers while all of this ends finds nobody to dial
 
     def set_peers(self, peers: list[Peer]) -> None:
         """Connect to exactly these (ourselves excluded), besides whoever dials us."""

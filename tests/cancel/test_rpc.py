@@ -7,7 +7,7 @@ import trio
 import trio.abc
 
 from rpc.pool import RPCPool
-from tests.fakes.rpc_pair import TIMEOUT_S, Pair, running_pair
+from tests.fakes.rpc_pair import TIMEOUT_S, Pair, ours_of, running_pair
 
 STEPS_MAX = 200
 """No coroutine here has as many steps; reaching it means that it never ends."""
@@ -92,7 +92,7 @@ async def test_nothing_stays_behind(function: Callable[[Pair], Awaitable[None]],
 async def nothing_left(pair: Pair, pool: RPCPool) -> None:
     with trio.fail_after(TIMEOUT_S):
         await pair.until_quiet()
-        while pair.served.waiting or any(peer.dialled is not None for peer in pool._peers.values()):
+        while pair.served.waiting or pool._peers.dialling_count:
             await trio.lowlevel.checkpoint()
-        while any(connection.mux.flows for connection in pair.listener._hub.connections | pool._hub.connections):
+        while any(connection.mux.flows for connection in [*pair.accepted(), *ours_of(pool._hub)]):
             await trio.lowlevel.checkpoint()

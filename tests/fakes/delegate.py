@@ -16,7 +16,6 @@ from base.errors import InvalidRequest, MeshError, Refused
 from structs.cluster import (
     Empty,
     LeaderReply,
-    Member,
     Peer,
     PeersReply,
     RaftConfigurationReply,
@@ -38,13 +37,23 @@ from structs.kv import (
     KVListRequest,
     KVVerb,
 )
-from structs.query import Consistency, QueryMeta, QueryOptions
+from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
 from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
+from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
 
 Reply = TypeVar("Reply", bound=Record)
-ADDRESS = "10.0.0.1:8300"
-SERVER_ID = "5a4e1d0e-66d5-4f3d-8c0b-57e1d1a0a001"
+WRITES = {
+    "Coordinate.Update",
+    "Internal.EventFire",
+    "Internal.KeyringOperation",
+    "KVS.Apply",
+    "Operator.AutopilotSetConfiguration",
+    "Operator.RaftRemovePeer",
+    "Operator.RaftTransferLeader",
+    "Txn.Apply",
+}
+"""Calls that always have to be waited for."""
 
 
 class FakeStream:
@@ -73,10 +82,11 @@ class FakeStream:
         self._chunks = [codec.encode(SnapshotRestoreReply(index=1))]
 
 
-class FakeDelegate:
+class FakeDelegate(ClusterCalls):
     """Holds entries by key. `error`, when set, is what every call raises; `answers_later` makes every call wait."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.index = 10
         self.entries: dict[str, KVEntry] = {}
         self.tombstones: dict[str, int] = {}
@@ -99,13 +109,15 @@ class FakeDelegate:
             raise self.error
         handler = getattr(self, "_" + method.replace(".", "_").lower())
         options = getattr(request, "options", None)
+        if options is not None and options.datacenter not in ("", "dc1"):
+            raise Refused(NO_PATH_TEXT)
         if isinstance(options, QueryOptions) and options.index_min:
             return self._block(handler, request, options)
         return self._later(handler, request) if self.answers_later or self._writes(method) else handler(request)
 
     @staticmethod
     def _writes(method: str) -> bool:
-        return method in {"KVS.Apply", "Txn.Apply", "Operator.RaftRemovePeer", "Operator.RaftTransferLeader"}
+        return method in WRITES
 
     async def _later(self, handler: Callable[[Any], Any], request: Any) -> Any:
         await trio.lowlevel.checkpoint()
@@ -287,29 +299,3 @@ class FakeDelegate:
         self.restored = b"".join(sent)
         if not self.restored.startswith(b"archive-"):
             raise InvalidRequest("the archive is no archive")
-
-
-class FakeAgentInfo:
-    """An agent called n1."""
-
-    node_name = "n1"
-    node_id = SERVER_ID
-    datacenter = "dc1"
-    version = "1.21.0"
-    revision = "mesh-0.1.0"
-    is_server = True
-
-    def self_member(self) -> Member:
-        return Member(name="n1", address="10.0.0.1", port=8301, tags={"role": "consul", "dc": "dc1"})
-
-    def members(self) -> list[Member]:
-        return [self.self_member()]
-
-    def configuration(self) -> dict[str, object]:
-        return {"Datacenter": "dc1", "ACLToken": "hidden"}
-
-    def statistics(self) -> dict[str, dict[str, str]]:
-        return {"consul": {"leader": "true", "server": "true"}}
-
-    def meta(self) -> dict[str, str]:
-        return {"consul-network-segment": ""}

@@ -9,7 +9,8 @@ import trio
 
 from agent.http.listener import HTTPListener, listen_tcp
 from agent.http.settings import HTTPSettings
-from tests.fakes.delegate import FakeAgentInfo, FakeDelegate
+from tests.fakes.agent_info import FakeAgentInfo
+from tests.fakes.delegate import FakeDelegate
 
 PATIENCE_S = 10.0
 """How long a test waits for what must come. Never how long something takes."""
@@ -80,9 +81,10 @@ class RawClient:
 class Site:
     """A running listener, its address and its fake delegate."""
 
-    def __init__(self, listener: HTTPListener, delegate: FakeDelegate, port: int) -> None:
+    def __init__(self, listener: HTTPListener, delegate: FakeDelegate, agent: FakeAgentInfo, port: int) -> None:
         self.listener = listener
         self.delegate = delegate
+        self.agent = agent
         self.port = port
         self.address = f"127.0.0.1:{port}"
 
@@ -118,10 +120,11 @@ async def http_site(settings: HTTPSettings | None = None) -> AsyncGenerator[Site
     sock = listen_tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
     delegate = FakeDelegate()
-    listener = HTTPListener(settings or HTTPSettings(), delegate, FakeAgentInfo(), [sock])
+    agent = FakeAgentInfo()
+    listener = HTTPListener(settings or HTTPSettings(), delegate, agent, [sock])
     async with trio.open_nursery() as nursery:
         await nursery.start(listener.run)
-        yield Site(listener, delegate, port)
+        yield Site(listener, delegate, agent, port)
         nursery.cancel_scope.cancel()
 
 

@@ -16,6 +16,7 @@ class FakeCoreStatistics:
     term: int = 1
     last_index: int = 0
     commit_index: int = 0
+    last_term: int = 1
 
 
 @dataclass(frozen=True)

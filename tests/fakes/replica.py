@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fsm import invariants
-from fsm.commands.registry import KVS, TOMBSTONE, TXN, encode_command
+from fsm.commands.registry import (
+    AUTOPILOT,
+    COORDINATES,
+    DEREGISTER,
+    KVS,
+    REGISTER,
+    TOMBSTONE,
+    TXN,
+    encode_command,
+)
 from fsm.machine import Machine
 from fsm.store import kv
 from fsm.store.store import Store
+from fsm.store.tables import INDEXES
 from fsm.watch import WatchRegistry
+from structs.autopilot import AutopilotCommand, AutopilotConfig, AutopilotSetReply
+from structs.catalog import DeregisterCommand, HealthCheck, NodeService, RegisterCommand
+from structs.coordinate import CoordinateBatch, NodeCoordinate
 from structs.kv import KVApplyReply, KVCommand, KVEntry, KVVerb, ReapReply, TombstoneCommand
 from structs.txn import TxnCommand, TxnOp, TxnOutcome
 
@@ -73,6 +87,38 @@ class Replica:
         outcome = self.run(encode_command(TXN, TxnCommand(operations=list(operations))))
         assert isinstance(outcome, TxnOutcome)
         return outcome
+
+    def register(
+        self,
+        node: str,
+        *,
+        address: str = "10.0.0.1",
+        service: NodeService | None = None,
+        checks: list[HealthCheck] | None = None,
+        commit: bool = True,
+        **fields: Any,
+    ) -> object:
+        """Of `fields`: whatever else a RegisterCommand has."""
+        command = RegisterCommand(node=node, address=address, service=service, checks=checks or [], **fields)
+        return self.run(encode_command(REGISTER, command), commit=commit)
+
+    def deregister(self, node: str, *, service_id: str = "", check_id: str = "") -> object:
+        command = DeregisterCommand(node=node, service_id=service_id, check_id=check_id)
+        return self.run(encode_command(DEREGISTER, command))
+
+    def locate(self, *updates: NodeCoordinate) -> object:
+        return self.run(encode_command(COORDINATES, CoordinateBatch(updates=list(updates))))
+
+    def autopilot(self, config: AutopilotConfig, *, cas: bool = False, only_if_absent: bool = False) -> bool:
+        command = AutopilotCommand(config=config, cas=cas, only_if_absent=only_if_absent)
+        reply = self.run(encode_command(AUTOPILOT, command))
+        assert isinstance(reply, AutopilotSetReply)
+        return reply.ok
+
+    def counters(self) -> dict[str, int]:
+        """Every counter of the index table."""
+        with self.machine.read() as view:
+            return {name.decode(): int.from_bytes(body, "big") for name, body in invariants.rows(view, INDEXES)}
 
     def get(self, key: str) -> tuple[KVEntry | None, int]:
         with self.machine.read() as view:

@@ -8,6 +8,8 @@ import trio
 from base.errors import NoLeader
 from base.network import RealNetwork, Stream
 from rpc.caller import Caller
+from rpc.connection import Connection
+from rpc.hub import Hub
 from rpc.listener import ListenerLimits, RPCListener
 from rpc.pool import RPCPool
 from rpc.stream import RPCStream
@@ -97,6 +99,11 @@ class Served:
             await stream.send_all(data)
 
 
+def ours_of(hub: Hub) -> list[Connection]:
+    """Return those of a hub's connections that speak our own wire."""
+    return [connection for connection in hub.connections if isinstance(connection, Connection)]
+
+
 class Pair:
     """A running pool and listener."""
 
@@ -109,6 +116,10 @@ class Pair:
     async def call(self, method: str, body: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> bytes:
         """Call the listener through the pool."""
         return await self.pool.call(self.address, method, body, timeout_s=timeout_s)
+
+    def accepted(self) -> list[Connection]:
+        """Return the listener's connections that speak our own wire."""
+        return ours_of(self.listener._hub)
 
     async def until_quiet(self) -> None:
         """Wait until neither side has a call or stream under way."""

@@ -2,6 +2,7 @@
 
     python -m tests.integration.network_story MODE FOLDER break     break the network in turn, say what was seen
     python -m tests.integration.network_story MODE FOLDER wait      start, say who runs, and wait to be killed
+    python -m tests.integration.network_story MODE FOLDER datagrams break it between two nodes that know only UDP
 
 What it says are lines of JSON on stdout.
 """
@@ -9,19 +10,24 @@ What it says are lines of JSON on stdout.
 import json
 import os
 import random
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from jepsen.cluster import Cluster, Node
+from jepsen.cluster import Cluster, Node, ReservedPort
 from jepsen.digests import wait_equal_digests
 from jepsen.nemesis.packets import PacketsDelay, PacketsLoss
 from jepsen.nemesis.partition import Partition, PartitionLeader, PartitionOneWay
 from jepsen.network.choosing import enter, opened
+from jepsen.network.network import Direction, Network, count
 
 PATIENCE_S = 15.0
 POLL_S = 0.05
+KINDS = ("dropped", "lost", "delayed")
+DELAY_S = 0.1
 SHOW_S = 0.5
 """How long a delay or a loss is held."""
 
@@ -85,7 +91,45 @@ async def break_it(cluster: Cluster) -> None:
     say(equal_at=index)
 
 
+async def break_datagrams(network: Network) -> None:
+    ports = {node: ReservedPort(for_datagrams=True).number for node in ("a", "b")}
+    for node, port in ports.items():
+        await network.open_port(node, port)
+    both: list[Direction] = [("a", "b"), ("b", "a")]
+    bound = {node: f"{network.addresses(node).bind}:{port}" for node, port in ports.items()}
+    target = f"{network.addresses('b').advertise}:{ports['b']}"
+    peer = [sys.executable, "-m", "tests.integration.datagram_peer"]
+    async with trio.open_nursery() as nursery:
+        command = network.wrap("b", [*peer, "echo", bound["b"]])
+        echo = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE, check=False))
+        assert await echo.stdout.receive_some(), "it did not start"
+
+        async def show(**what: object) -> None:
+            before = await network.effects()
+            said = await trio.run_process(network.wrap("a", [*peer, "probe", bound["a"], target]), capture_stdout=True)
+            now = await network.effects()
+            kinds = {kind: count(now, [kind], both) - count(before, [kind], both) for kind in KINDS}
+            say(**what, **json.loads(said.stdout), **kinds)
+
+        await show(network="whole")
+        await network.cut([("b", "a")])
+        await show(network="cut")
+        await network.reopen([("b", "a")])
+        await network.lose([("a", "b")], share=0.5)
+        await show(network="lossy")
+        await network.heal()
+        await network.delay(both, mean_s=DELAY_S, jitter_s=0.0)
+        await show(network="slow", delay_s=DELAY_S)
+        await network.heal()
+        await show(network="healed")
+        nursery.cancel_scope.cancel()
+
+
 async def main(mode: str, folder: Path, task: str) -> None:
+    if task == "datagrams":
+        async with opened(mode) as network:
+            await break_datagrams(network)
+        return
     async with opened(mode) as network, Cluster(folder, servers=3, agents=1, network=network) as cluster:
         say(
             pids=pids(cluster),

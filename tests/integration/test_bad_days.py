@@ -72,19 +72,26 @@ async def test_a_second_server_on_the_same_data_directory_is_refused(tmp_path: P
 
 
 async def test_a_second_server_with_the_same_node_id_is_refused(tmp_path: Path) -> None:
+    """It may be one whose old name is about to fail, so it goes on trying; but it takes nobody's place."""
     async with Cluster(tmp_path, servers=3, agents=0) as cluster:
-        twin = Node(program="mesh-server", name="twin", folder=tmp_path / "twin", options=cluster.servers[0].options)
+        first = cluster.servers[0]
+        twin = Node(program="mesh-server", name="twin", folder=tmp_path / "twin", options=first.options)
         twin.data_dir.mkdir(parents=True)
-        node_id = (cluster.servers[0].data_dir / "node-id").read_text(encoding="utf-8")
+        node_id = (first.data_dir / "node-id").read_text(encoding="utf-8").strip()
         (twin.data_dir / "node-id").write_text(node_id, encoding="utf-8")
         try:
-            said = await refusal_of(twin)
-            assert node_id.strip() in said
+            twin.start()
+            await twin.wait_log(f"has conflicting node ID '{node_id}' with this agent's ID")
+            await cluster.leader()
+            rows = (await first.request("GET", "/v1/operator/raft/configuration")).json()["Servers"]
+            assert {row["Address"] for row in rows} == {server.rpc_address for server in cluster.servers}
+            assert "twin" not in [row["Name"] for row in (await first.request("GET", "/v1/agent/members")).json()]
+            await wait_writable(await cluster.leader())
+            reply = await twin.request("PUT", "/v1/kv/by-the-twin", b"x")
+            assert classify(reply) is Outcome.FAILED
         finally:
             twin.close()
-        leader = await cluster.wait_ready()
-        assert leader is not twin
-        await wait_writable(leader)
+        await wait_writable(await cluster.wait_ready())
 
 
 async def test_servers_that_expect_different_numbers_never_bootstrap(tmp_path: Path) -> None:
@@ -205,7 +212,8 @@ async def test_a_flipped_byte_in_the_middle_refuses_to_start_naming_file_and_pla
         server.kill()
         segment = last_segment(server)
         content = bytearray(segment.read_bytes())
-        position = len(bytes(content).rstrip(b"\0")) // 2
+        # In the value of a key: padding between batches may change, nothing reads it.
+        position = bytes(content).index(b"v" * 100, len(bytes(content).rstrip(b"\0")) // 2)
         content[position] ^= 0x10
         segment.write_bytes(content)
         said = await refusal_of(server)

@@ -22,3 +22,5 @@ def test_the_demo_holds_and_ends_with_code_zero() -> None:
     assert done.returncode == 0, done.stdout
     assert "everything held" in done.stdout
     assert "SIGKILL" in done.stdout
+    assert "agent-2 failed as gossip has it, and is critical in the catalog" in done.stdout
+    assert "agent-2 is started again, and is passing" in done.stdout

@@ -18,6 +18,7 @@ import trio
 
 from jepsen import machine
 from jepsen.nemesis.packets import DELAY_S, JITTER_SHARE
+from tests.integration.datagram_peer import COUNT
 
 STORY_TIMEOUT_S = 60
 GONE_TIMEOUT_S = 10
@@ -84,6 +85,21 @@ def test_cuts_depose_leaders_healing_brings_them_back_and_nothing_stays(mode: st
     assert interfaces() == before
     assert alive(started["pids"]) == []
     assert mode == "links" or still_in(set(started["namespaces"])) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_datagrams_are_cut_lost_and_slowed_like_all_else(mode: str, tmp_path: Path) -> None:
+    require(mode)
+    with story(mode, tmp_path, "datagrams") as process:
+        output, errors = process.communicate(timeout=STORY_TIMEOUT_S)
+    assert process.returncode == 0, errors
+    whole, cut, lossy, slow, healed = (json.loads(line) for line in output.splitlines())
+    assert (whole["answers"], healed["answers"]) == (COUNT, COUNT)
+    assert (cut["answers"], cut["dropped"]) == (0, COUNT)
+    assert 0 < lossy["answers"] < COUNT
+    assert lossy["answers"] + lossy["lost"] == COUNT
+    assert (slow["answers"], slow["delayed"]) == (COUNT, 2 * COUNT)
+    assert slow["soonest_s"] >= 2 * slow["delay_s"] > whole["soonest_s"]
 
 
 @pytest.mark.parametrize("mode", MODES)

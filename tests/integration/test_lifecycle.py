@@ -10,6 +10,7 @@ import trio
 from jepsen.cluster import Cluster, Node
 
 LEAVES = ("-hcl", "leave_on_terminate = true")
+LONG_STAND_BY = ("-hcl", 'autopilot { server_stabilization_time = "1h" }')
 PATIENCE_S = 20.0
 
 
@@ -49,12 +50,20 @@ async def test_a_leader_that_leaves_hands_over_and_is_taken_out_and_comes_back(t
         assert (await leader.request("GET", "/v1/kv/without")).status == 200
 
 
-async def test_a_server_that_moved_is_found_at_its_new_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_server_that_moved_is_found_at_its_new_address(tmp_path: Path, leaves: bool) -> None:
+    """One that left may come back from anywhere; the name of one that died stays at its gossip address for a while."""
     async with Cluster(tmp_path, agents=0) as cluster:
         leader = await cluster.leader()
         mover = next(server for server in cluster.servers if server is not leader)
-        mover.kill()
-        moved = Node(program="mesh-server", name=mover.name, folder=mover.folder, options=mover.options)
+        options = [*mover.options]
+        if leaves:
+            assert (await mover.request("PUT", "/v1/agent/leave")).status == 200
+            assert await mover.wait_exit() == 0
+        else:
+            mover.kill()
+            options += ["-serf-lan-port", str(mover.gossip_port)]
+        moved = Node(program="mesh-server", name=mover.name, folder=mover.folder, options=options)
         try:
             moved.start()
             await wait_configuration(
@@ -75,9 +84,23 @@ async def test_an_agent_that_is_interrupted_leaves_and_the_servers_know(tmp_path
         assert (await statuses_of(server))[agent.name] in (2, 3)
 
 
+async def test_who_is_told_over_the_api_to_leave_answers_first_and_then_ends(tmp_path: Path) -> None:
+    async with Cluster(tmp_path) as cluster:
+        leader = await cluster.leader()
+        follower = next(server for server in cluster.servers if server is not leader)
+        agent = cluster.agents[0]
+        for node in (agent, follower):
+            reply = await node.request("PUT", "/v1/agent/leave")
+            assert (reply.status, reply.body) == (200, b"")
+            assert await node.wait_exit() == 0
+        left = {server.name: server.rpc_address for server in cluster.servers if server is not follower}
+        await wait_configuration(leader, left)
+        assert (await statuses_of(leader))[agent.name] in (2, 3)
+
+
 @pytest.mark.parametrize("asked", ["leader", "follower", "agent"])
 async def test_a_leader_that_is_to_be_removed_hands_over_first(tmp_path: Path, asked: str) -> None:
-    async with Cluster(tmp_path) as cluster:
+    async with Cluster(tmp_path, options=LONG_STAND_BY) as cluster:
         everybody = {server.name: server.rpc_address for server in cluster.servers}
         leader = await cluster.leader()
         other = next(server for server in cluster.servers if server is not leader)
@@ -87,6 +110,19 @@ async def test_a_leader_that_is_to_be_removed_hands_over_first(tmp_path: Path, a
         del everybody[leader.name]
         await wait_configuration(other, everybody)
         assert (await other.request("PUT", "/v1/kv/after", b"1")).status == 200
+
+
+async def test_a_server_that_is_removed_while_it_runs_stands_by_and_votes_again(tmp_path: Path) -> None:
+    """Who is alive in gossip is wanted: it has to be stopped, or to leave, to stay away."""
+    async with Cluster(tmp_path, agents=0) as cluster:
+        everybody = {server.name: server.rpc_address for server in cluster.servers}
+        leader = await cluster.leader()
+        other = next(server for server in cluster.servers if server is not leader)
+        reply = await leader.request("DELETE", f"/v1/operator/raft/peer?address={other.rpc_address}")
+        assert (reply.status, reply.body) == (200, b"")
+        await leader.wait_log(f"server stands by server={other.name}")
+        await leader.wait_log(f"server added server={other.name}")
+        await wait_configuration(leader, everybody)
 
 
 async def test_the_only_server_cannot_be_removed(tmp_path: Path) -> None:

@@ -13,14 +13,12 @@ from base.errors import InvalidRequest, MeshError, OutcomeUnknown, Refused
 from jepsen.cluster import Cluster, Node
 from jepsen.digests import rpc_pool, wait_equal_digests
 from rpc.pool import RPCPool
+from structs.autopilot import ServerHealthReply, ServerHealthRequest
 from structs.cluster import (
     AddPeerRequest,
+    BootstrapHello,
     Empty,
-    HelloReply,
-    HelloRequest,
     LeaderReply,
-    Member,
-    MembersReply,
     Peer,
     PeersReply,
     RaftConfigurationReply,
@@ -99,7 +97,7 @@ async def test_keys_and_transactions_are_written_and_read_through_a_follower(tmp
         assert [result.entry.value for result in read.outcome.results if result.entry] == [b"2"]
 
 
-async def test_status_and_members_are_answered_by_whoever_is_asked(tmp_path: Path) -> None:
+async def test_status_hellos_and_health_are_answered_by_whoever_is_asked(tmp_path: Path) -> None:
     async with follower_of(tmp_path) as (cluster, caller):
         assert await caller.call("Status.Ping", Empty(), Empty) == Empty()
         leader = await cluster.leader()
@@ -109,16 +107,14 @@ async def test_status_and_members_are_answered_by_whoever_is_asked(tmp_path: Pat
         stats = await caller.call("Status.RaftStats", Empty(), RaftStatsReply)
         assert not stats.leader
         assert stats.applied_index <= stats.commit_index <= stats.last_index
-        members = await caller.call("Cluster.Members", Empty(), MembersReply)
-        assert {member.name for member in members.members} == {server.name for server in cluster.servers}
-        visitor = Member(
-            name="visitor", address="127.0.0.1", port=1, tags={"role": "node", "id": "0" * 36, "dc": "dc1"}
-        )
-        hello = HelloRequest(member=visitor, server_id="0" * 36, datacenter="dc1", is_server=False)
-        answer = await caller.call("Cluster.Hello", hello, HelloReply)
-        assert answer.leader is not None
-        assert answer.leader.address == leader.rpc_address
-        assert len(answer.servers) == 3
+        assert stats.leader_id
+        visitor = Peer(server_id="0" * 36, name="visitor", address="127.0.0.1:1")
+        answer = await caller.call("Cluster.Hello", BootstrapHello(peer=visitor, datacenter="dc1"), BootstrapHello)
+        assert answer.bootstrapped
+        assert answer.peer.server_id == stats.server_id
+        assert len(answer.configuration) == 3
+        health = await caller.call("Operator.ServerHealth", ServerHealthRequest(), ServerHealthReply)
+        assert health.servers is None or len(health.servers) == 3
 
 
 async def test_the_operator_moves_leadership_and_removes_and_adds_a_server(tmp_path: Path) -> None:

@@ -15,22 +15,25 @@ PATIENCE_S = 20.0
 MESH = Path(sys.executable).parent / "mesh"
 
 
-def certificates(folder: Path) -> Path:
-    """A CA, a server's and a client's certificate in `folder`, made by the commands of the documentation."""
+def certificates(folder: Path, *datacenters: str) -> Path:
+    """A CA, and certificates of a server and a client of each datacenter, made by the commands of the documentation."""
     folder.mkdir()
-    for words in (["ca", "create"], ["cert", "create", "-server"], ["cert", "create", "-client"]):
+    made = [
+        ["cert", "create", role, f"-dc={name}"] for name in datacenters or ["dc1"] for role in ("-server", "-client")
+    ]
+    for words in (["ca", "create"], *made):
         subprocess.run([MESH, "tls", *words], cwd=folder, check=True, capture_output=True)
     return folder
 
 
-def block(folder: Path, role: str) -> list[str]:
+def block(folder: Path, role: str, *, datacenter: str = "dc1") -> list[str]:
     """The options that make a node show the certificate of `role` and believe nobody without one."""
     return [
         "-hcl",
         f"""
         ca_file = "{folder / "consul-agent-ca.pem"}"
-        cert_file = "{folder / f"dc1-{role}-consul-0.pem"}"
-        key_file = "{folder / f"dc1-{role}-consul-0-key.pem"}"
+        cert_file = "{folder / f"{datacenter}-{role}-consul-0.pem"}"
+        key_file = "{folder / f"{datacenter}-{role}-consul-0-key.pem"}"
         verify_incoming = true
         verify_outgoing = true
         verify_server_hostname = true
@@ -66,7 +69,7 @@ async def test_writes_and_elections_work_over_mutual_tls_and_plaintext_does_not(
         agent = cluster.agents[0]
         assert (await agent.request("PUT", "/v1/kv/a", b"1")).body == b"true"
         leader = await cluster.leader()
-        for first_byte in (16, 17):
+        for first_byte in (0, 4, 5, 16, 17):
             assert await first_answer(leader.rpc_address, bytes([first_byte]) + b"\0" * 64) == b""
         leader.kill()
         with trio.fail_after(PATIENCE_S):

@@ -35,6 +35,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
     "lark": ("base.hcl_grammar",),
+    "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),
     "pickle": (),
     "marshal": (),

@@ -134,7 +134,7 @@ async def test_a_peer_that_never_reads_its_replies_is_not_served_without_bound()
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked(0.05)
         answered = len(pair.served.callers)
-        (connection,) = pair.listener._hub.connections
+        (connection,) = pair.accepted()
         assert connection.mux.out_bytes <= OUT_BYTES_MAX + 1_100_000
         assert answered * 1_000_000 <= KERNEL_BYTES + OUT_BYTES_MAX
         assert await pair.call("echo", b"x") == b"x"
@@ -152,7 +152,7 @@ async def test_a_flood_of_pings_that_reads_nothing_is_bounded() -> None:
                 if stalled.cancelled_caught:
                     break
                 sent += 1
-        (connection,) = pair.listener._hub.connections
+        (connection,) = pair.accepted()
         assert connection.mux.out_bytes <= OUT_BYTES_MAX + 100
 
 

@@ -4,13 +4,22 @@ import pytest
 
 from tests.fakes.http_server import http_site
 from tests.spec.exchange import Exchange, run
-from tests.spec.exchanges import kv, others, txn
+from tests.spec.exchanges import autopilot, catalog, coordinate, event, keyring, kv, members, others, txn
 
 EXCHANGES = [*kv.EXCHANGES, *txn.EXCHANGES, *others.EXCHANGES]
+"""These hold everywhere; those below speak of what the fake has in it."""
+OF_THE_FAKE = [
+    *autopilot.EXCHANGES,
+    *catalog.EXCHANGES,
+    *coordinate.EXCHANGES,
+    *event.EXCHANGES,
+    *keyring.EXCHANGES,
+    *members.EXCHANGES,
+]
 
 
 @pytest.mark.parametrize("answers_later", [False, True], ids=["at once", "later"])
-@pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: exchange.name)
+@pytest.mark.parametrize("exchange", EXCHANGES + OF_THE_FAKE, ids=lambda exchange: exchange.name)
 async def test_exchange(exchange: Exchange, answers_later: bool) -> None:
     async with http_site() as site:
         site.delegate.answers_later = answers_later

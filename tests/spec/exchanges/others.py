@@ -16,7 +16,7 @@ EXCHANGES = [
         steps=(
             Step("GET /v1/agent/self", has={"Content-Type": "application/json"}),
             Step("GET /v1/agent/members?segment=_all"),
-            Step("GET /v1/agent/members?wan=1", text="[]"),
+            Step("GET /v1/agent/members?wan=1", has={"Content-Type": "application/json"}),
             Step("GET /v1/agent/members?wan=1&segment=x", status=400, text="Cannot provide a segment with wan=true"),
             Step("GET /v1/agent/version"),
         ),

@@ -50,14 +50,15 @@ class FakePool:
 
 
 def delegate(pool: FakePool, *addresses: str, rate: TokenBucket | None = None) -> tuple[RemoteDelegate, ServerList]:
-    servers = ServerList(list(addresses), random.Random(0))
+    servers = ServerList(random.Random(0))
+    servers.update(list(addresses))
     return RemoteDelegate(pool=pool, servers=servers, rng=random.Random(1), hold_s=7.0, rate=rate), servers
 
 
 async def test_what_needs_the_leader_goes_to_it_directly_while_it_is_known() -> None:
     pool = FakePool()
     remote, servers = delegate(pool, "a:1", "b:1", "c:1")
-    servers.update(["a:1", "b:1", "c:1"], "c:1", 0.0)
+    servers.set_leader("c:1")
     await remote.call("KVS.Apply", PUT, KVApplyReply)
     await remote.call("KVS.Get", GET, KVGetReply)
     assert [address for address, _ in pool.calls] == ["c:1", "c:1"]
@@ -66,7 +67,7 @@ async def test_what_needs_the_leader_goes_to_it_directly_while_it_is_known() -> 
 async def test_a_stale_read_goes_to_the_server_of_this_agent() -> None:
     pool = FakePool()
     remote, servers = delegate(pool, "a:1", "b:1", "c:1")
-    servers.update(["a:1", "b:1", "c:1"], "c:1", 0.0)
+    servers.set_leader("c:1")
     mine = next(address for address in servers.addresses if address != "c:1")
     while servers.addresses[0] != mine:
         servers.failed(servers.addresses[0])
@@ -135,8 +136,7 @@ async def test_a_blocking_query_is_held_whole_after_its_wait(autojump_clock: tri
 
 async def test_servers_that_are_all_down_are_no_cluster_leader(autojump_clock: trio.testing.MockClock) -> None:
     pool = FakePool()
-    remote, servers = delegate(pool, "a:1")
-    servers.update(["a:1"], "", 0.0)
+    remote, _ = delegate(pool, "a:1")
     pool.failures = [Unreachable("refused")] * 1000
     with pytest.raises(NoLeader, match="No cluster leader"):
         await remote.call("KVS.Apply", PUT, KVApplyReply)
@@ -221,31 +221,3 @@ async def test_a_failed_shared_call_fails_for_everybody(autojump_clock: trio.tes
                 watchers.start_soon(watch)
         nursery.cancel_scope.cancel()
     assert failed == 3
-
-
-def test_the_list_keeps_its_order_and_drops_who_is_gone() -> None:
-    servers = ServerList(["a:1"], random.Random(0))
-    servers.update(["a:1", "b:1", "c:1"], "", 0.0)
-    order = servers.addresses
-    servers.update(["b:1", "c:1"], "", 1.0)
-    assert servers.addresses == [address for address in order if address != "a:1"]
-
-
-def test_an_empty_answer_brings_the_join_addresses_back() -> None:
-    servers = ServerList(["a:1", "b:1"], random.Random(0))
-    servers.update(["c:1"], "", 0.0)
-    servers.update([], "", 1.0)
-    assert sorted(servers.addresses) == ["a:1", "b:1"]
-
-
-def test_the_join_addresses_count_again_when_all_that_were_named_fail() -> None:
-    """A server of a forming cluster names itself alone; if just that one dies, the agent must not be lost."""
-    servers = ServerList(["a:1", "b:1", "c:1"], random.Random(1))
-    servers.update(["c:1"], "c:1", 0.0)
-    assert servers.addresses == ["c:1"]
-    for _ in range(2):
-        servers.failed("c:1")
-    assert servers.pick(leader_wanted=True) in {"a:1", "b:1"}
-    assert sorted(servers.addresses) == ["a:1", "b:1", "c:1"]
-    servers.update(["a:1", "b:1"], "a:1", 1.0)
-    assert sorted(servers.addresses) == ["a:1", "b:1"]

@@ -152,9 +152,13 @@ def test_a_malformed_command_in_the_log_stops_the_machine(tmp_path: Path, comman
 def test_commands_are_numbered_as_they_always_were() -> None:
     numbers = {number: (command.name, command.kind.__name__) for number, command in registry.COMMANDS.items()}
     assert numbers == {
+        0: ("register", "RegisterCommand"),
+        1: ("deregister", "DeregisterCommand"),
         2: ("kvs", "KVCommand"),
         5: ("tombstone", "TombstoneCommand"),
+        6: ("coordinates", "CoordinateBatch"),
         8: ("txn", "TxnCommand"),
+        9: ("autopilot", "AutopilotCommand"),
         64: ("restore-begin", "RestoreBegin"),
         65: ("restore-chunk", "RestoreChunk"),
         66: ("restore-commit", "RestoreCommit"),

@@ -10,8 +10,8 @@ from base.codec import encode
 from base.errors import DataDamaged, DiskFailed
 from fsm import snapshot
 from fsm.store import kv
-from fsm.store import store as stores
-from fsm.store.store import State, Store, StoreClosed
+from fsm.store.state import STATE_KEY, State
+from fsm.store.store import Store, StoreClosed
 from fsm.watch import WatchSet
 from structs.kv import KVVerb
 from tests.fakes.replica import Replica
@@ -153,11 +153,11 @@ def test_a_file_that_is_no_copy_is_refused(tmp_path: Path, content: bytes) -> No
 
 def test_a_copy_of_another_format_is_refused(replica: Replica, tmp_path: Path) -> None:
     with replica.machine.store.environment.begin(write=True) as txn:
-        txn.put(stores.STATE_KEY, encode(State(format=2)), db=replica.machine.store.meta)
+        txn.put(STATE_KEY, encode(State(format=2)), db=replica.machine.store.meta)
     with pytest.raises(DataDamaged, match="format 2"):
         snapshot.write_copy(replica.machine.store, tmp_path / "copy.mdb")
     with replica.machine.store.environment.begin(write=True) as txn:
-        txn.put(stores.STATE_KEY, encode(State()), db=replica.machine.store.meta)
+        txn.put(STATE_KEY, encode(State()), db=replica.machine.store.meta)
 
 
 def test_a_copy_that_cannot_be_written_is_a_disk_failure(replica: Replica, tmp_path: Path) -> None:

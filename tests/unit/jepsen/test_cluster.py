@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from jepsen.cluster import Node, undisturbed
+
+PATIENCE_S = 20.0
 
 
 def test_signals_wait_until_a_process_has_started() -> None:
@@ -61,7 +64,15 @@ def test_what_is_typed_at_a_terminal_is_not_for_the_nodes(tmp_path: Path) -> Non
     node.close()
 
 
-def test_processes_end_with_whoever_started_them(tmp_path: Path) -> None:
+async def test_processes_end_with_whoever_started_them() -> None:
+    pid = _orphan()
+    with trio.fail_after(PATIENCE_S):
+        while _state_of(pid) not in ("", "Z"):
+            await trio.sleep(0.01)
+
+
+def _orphan() -> int:
+    """A process whose parent has been killed."""
     code = """
 import os, signal, subprocess
 from jepsen.cluster import die_with_parent, undisturbed
@@ -72,5 +83,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.read())  # its end is that of all who hold the pipe
-    assert not Path(f"/proc/{pid}").exists() or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+        return int(parent.stdout.read())  # its end is that of all who hold the pipe, a moment before they are gone
+
+
+def _state_of(pid: int) -> str:
+    """The letter of the kernel's tables, "" where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[2]
+    except OSError:
+        return ""

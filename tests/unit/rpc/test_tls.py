@@ -1,6 +1,7 @@
 """TLS between pool and listener: who is let in, who is who, rotation, and the stream class."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from base.errors import ConfigInvalid, OutcomeUnknown, Unreachable
 from base.network import RealNetwork
 from rpc.caller import Role
 from rpc.errors import PeerRefused
+from rpc.pool import RPCPool
 from rpc.tls import TLSConfig, TLSContexts, TLSStream, identify_peer, make_contexts
 from tests.fakes.certificates_of_test import client_files, server_files, tls_config
 from tests.fakes.rpc_pair import TIMEOUT_S, running_pair
@@ -41,6 +43,34 @@ async def test_the_certificate_tells_the_role(agent: bool, role: Role) -> None:
         assert caller.role is role
         assert caller.tls
         assert caller.may_act_as_server == (role is Role.SERVER)
+
+
+@pytest.mark.parametrize(
+    ("agent", "hostname", "incoming", "proves"),
+    [
+        (False, True, True, True),
+        (False, False, True, True),
+        (True, False, True, False),
+        (True, False, False, True),  # nobody has to prove anything: any certificate of the CA will do
+    ],
+)
+async def test_who_answers_proves_to_be_a_server_where_that_is_asked_for(
+    agent: bool, hostname: bool, incoming: bool, proves: bool
+) -> None:
+    files = client_files() if agent else server_files()
+    answering = contexts(tls_config(files, verify_incoming=incoming, verify_outgoing=True))
+    asking = contexts(
+        tls_config(server_files(), verify_incoming=incoming, verify_outgoing=True, verify_server_hostname=hostname)
+    )
+    async with running_pair(server_tls=answering, client_tls=asking) as pair:
+        assert pair.pool.proves_server(pair.address) == (not incoming), "before anybody was dialled"
+        assert await pair.call("echo", b"x") == b"x"
+        assert pair.pool.proves_server(pair.address) == proves
+
+
+async def test_without_tls_everybody_counts_as_what_he_says() -> None:
+    async with running_pair() as pair:
+        assert pair.pool.proves_server(pair.address)
 
 
 async def test_calls_streams_and_large_bodies_work_over_tls() -> None:
@@ -98,6 +128,22 @@ async def test_a_server_without_tls_makes_the_dial_fail_definitely() -> None:
     async with running_pair(client_tls=mutual()) as pair:
         with pytest.raises(Unreachable):
             await pair.call("echo", b"x")
+
+
+async def test_a_server_of_another_datacenter_must_show_the_certificate_of_that_one() -> None:
+    there = contexts(tls_config(server_files(datacenter="dc2"), verify_incoming=True, verify_outgoing=True))
+    async with running_pair(server_tls=there) as pair, trio.open_nursery() as nursery:
+        for datacenter, refused in (("dc2", ""), ("dc3", "Hostname mismatch"), ("", "Hostname mismatch")):
+            pool = RPCPool(RealNetwork(), tls=mutual(), datacenter_of={pair.address: datacenter}.__getitem__)
+            await nursery.start(pool.run)
+            call = partial(pool.call, pair.address, "echo", b"x", timeout_s=TIMEOUT_S)
+            if refused:
+                with pytest.raises(Unreachable, match=refused):
+                    await call()
+            else:
+                assert await call() == b"x"
+                assert pool.proves_server(pair.address)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_server_of_another_datacenter_fails_the_hostname_check_only_where_it_is_on() -> None:

@@ -12,7 +12,7 @@ from base import codec
 from base.errors import InvalidRequest, NoLeader, OutcomeUnknown, PermissionDenied, Refused, Unreachable
 from rpc.caller import Caller, Role
 from server.forwarding import OLD_LEADER_GRACE_S
-from structs.cluster import DigestRequest, Empty, HelloRequest, LeaderReply
+from structs.cluster import BootstrapHello, DigestRequest, Empty, LeaderReply
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryOptions
 from tests.fakes.server_parts import REMOTE, FakePool, ServerParts, server_parts
@@ -266,7 +266,7 @@ async def test_what_only_servers_may_ask_is_refused_to_agents_with_certificates(
 
 async def test_an_agent_with_a_certificate_cannot_pose_as_a_server_that_joins(tmp_path: Path) -> None:
     async with server_parts(tmp_path) as parts:
-        said = HelloRequest(member=parts.roster.self_member, server_id="x", datacenter="dc1", is_server=True)
+        said = BootstrapHello(peer=parts.peer, datacenter="dc1")
         agent = Caller(address="10.0.0.9:1", role=Role.AGENT, tls=True, identity_required=True)
         with pytest.raises(PermissionDenied):
             parts.dispatcher.handle("Cluster.Hello", codec.encode(said), agent)

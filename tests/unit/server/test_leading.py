@@ -11,9 +11,7 @@ from base import codec
 from base.errors import InvariantBroken
 from fsm.commands.registry import TOMBSTONE
 from server.digests import DigestComparison
-from server.joining import Joining
 from server.leader.loop import Leadership
-from server.leader.members import MembershipDuty
 from server.leader.tombstones import TombstoneDuty
 from structs.cluster import DigestReply, Peer
 from structs.kv import KVApplyRequest, KVCommand, KVVerb
@@ -36,7 +34,8 @@ async def test_duties_begin_with_the_leadership_and_end_with_it(tmp_path: Path) 
             finally:
                 running -= 1
 
-        leadership = Leadership(parts.raft, [duty, duty])
+        gained: list[bool] = []
+        leadership = Leadership(parts.raft, [duty, duty], on_gained=lambda: gained.append(leadership.established))
         await nursery.start(leadership.run)
         await trio.testing.wait_all_tasks_blocked()
         assert running == 2
@@ -48,6 +47,7 @@ async def test_duties_begin_with_the_leadership_and_end_with_it(tmp_path: Path) 
         parts.raft.change_leader(parts.peer)
         await trio.testing.wait_all_tasks_blocked()
         assert running == 2
+        assert gained == [False, False], "told once a term, before its duties begin"
         nursery.cancel_scope.cancel()
 
 
@@ -69,47 +69,6 @@ async def test_deletions_are_forgotten_once_they_are_old_and_not_before(
         assert reaped_count() == 1
         await trio.sleep(3600)
         assert reaped_count() == 1, "nothing is logged while there is nothing to forget"
-        nursery.cancel_scope.cancel()
-
-
-class FakeJoining(Joining):
-    """Only the part that the duty reads."""
-
-    def __init__(self) -> None:
-        self.wants = {}
-        self.on_want = lambda: None
-        self.displaced: Peer | None = None
-
-    def displaced_by(self, peer: Peer) -> Peer | None:
-        return self.displaced
-
-
-async def test_servers_that_ask_are_added_one_after_the_other(tmp_path: Path) -> None:
-    async with server_parts(tmp_path) as parts, trio.open_nursery() as nursery:
-        joining = FakeJoining()
-        nursery.start_soon(MembershipDuty(parts.raft, joining).run)
-        await trio.testing.wait_all_tasks_blocked()
-        for number in (2, 3):
-            peer = Peer(server_id=f"id-{number}", name=f"s{number}", address=f"10.0.0.{number}:8300")
-            joining.wants[peer.server_id] = peer
-        joining.on_want()
-        await trio.testing.wait_all_tasks_blocked()
-        assert [peer.server_id for peer in parts.raft.configuration()] == ["id-1", "id-2", "id-3"]
-        assert not joining.wants
-        nursery.cancel_scope.cancel()
-
-
-async def test_a_server_that_lost_its_disk_takes_its_old_place(tmp_path: Path) -> None:
-    async with server_parts(tmp_path) as parts, trio.open_nursery() as nursery:
-        old = Peer(server_id="id-old", name="s2", address="10.0.0.2:8300")
-        await parts.raft.add_peer(old)
-        joining = FakeJoining()
-        joining.displaced = old
-        fresh = Peer(server_id="id-new", name="s2", address="10.0.0.2:8300")
-        joining.wants[fresh.server_id] = fresh
-        nursery.start_soon(MembershipDuty(parts.raft, joining).run)
-        await trio.testing.wait_all_tasks_blocked()
-        assert [peer.server_id for peer in parts.raft.configuration()] == ["id-1", "id-new"]
         nursery.cancel_scope.cancel()
 
 

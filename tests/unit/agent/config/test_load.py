@@ -38,8 +38,8 @@ def test_every_flag_of_the_issue_is_understood_in_every_spelling() -> None:
     assert config.http_listen == (HostPort("0.0.0.0", 9500),)
     assert config.rpc_listen == HostPort("127.0.0.1", 9300)
     assert config.bootstrap_expect == 3
-    assert config.join.start == ("a:1",)
-    assert config.join.retry == ("b:9300", "[::1]:7")
+    assert config.gossip.lan.join.start == ("a:1",)
+    assert config.gossip.lan.join.retry == ("b:8301", "[::1]:7")
     assert config.datacenter == "dc2"
     assert config.log_level == "DEBUG"
     assert config.log_json is False
@@ -60,7 +60,33 @@ def test_defaults_are_those_of_the_specification() -> None:
     assert config.limits.kv_value_bytes_max == 524288
     assert config.limits.http_connections_per_client_max == 200
     assert (config.limits.query_wait_s_default, config.limits.query_wait_s_max) == (300.0, 600.0)
-    assert config.join.retry_interval_s == 30.0
+    gossip = config.gossip
+    assert gossip.wan is not None
+    assert gossip.lan.join.retry_interval_s == 30.0
+    assert (gossip.lan.listen.port, gossip.wan.listen.port) == (8301, 8302)
+    assert (gossip.lan.probe_interval_s, gossip.lan.probe_timeout_s, gossip.lan.suspicion_multiplier) == (1.0, 0.5, 4)
+    assert (gossip.wan.probe_interval_s, gossip.wan.probe_timeout_s, gossip.wan.suspicion_multiplier) == (5.0, 3.0, 6)
+    assert (gossip.verify_incoming, gossip.verify_outgoing, gossip.keeps_keyring) == (True, True, True)
+    assert gossip.lan.reconnect_timeout_s == 72 * 3600
+    assert config.autopilot.server_stabilization_time_s == 10.0
+
+
+def test_gossip_of_a_server_and_of_an_agent_listens_and_tells_what_was_asked_for() -> None:
+    made = server(
+        "-serf-lan-port=1", "-serf-wan-port=2", "-serf-lan-bind=127.0.0.2", "-advertise=10.0.0.9",
+        "-advertise-wan=192.0.2.1", "-join-wan=far", "-serf-lan-allowed-cidrs=10.0.0.7/8",
+        "-hcl", 'gossip_lan { probe_interval = "3s" } rejoin_after_leave = true',
+    )  # fmt: skip
+    lan, wan = made.gossip.lan, made.gossip.wan
+    assert wan is not None
+    assert (lan.listen, lan.advertise) == (HostPort("127.0.0.2", 1), HostPort("10.0.0.9", 1))
+    assert (wan.listen, wan.advertise) == (HostPort("127.0.0.1", 2), HostPort("192.0.2.1", 2))
+    assert wan.join.start == ("far:2",)
+    assert lan.allowed_networks == ("10.0.0.0/8",)
+    assert (lan.probe_interval_s, wan.probe_interval_s) == (3.0, 5.0)
+    assert made.gossip.rejoin_after_leave
+    assert agent().gossip.wan is None
+    assert server("-serf-wan-port=-1").gossip.wan is None
 
 
 def test_leaving_on_signals_depends_on_the_role_unless_said() -> None:
@@ -98,6 +124,13 @@ def test_development_needs_nothing_and_binds_to_loopback() -> None:
         (["-client", "unix://x"], "absolute path"),
         (["-retry-join", "a:b"], "retry_join: 'a:b'"),
         (["-retry-join", "a:70000"], "retry_join: 'a:70000'"),
+        (["-server", "-retry-join-wan", "a:b"], "retry_join_wan: 'a:b'"),
+        (["-retry-join-wan", "a"], "only servers with a WAN gossip port"),
+        (["-encrypt", "no base64"], "encrypt: the key is not base64"),
+        (["-encrypt", "YWJj"], "a key has 16, 24 or 32 bytes, this one 3"),
+        (["-serf-lan-port=-1"], "every member needs its gossip port"),
+        (["-serf-lan-allowed-cidrs", "10.0.0.0/40"], "serf_allowed_cidrs_lan: "),
+        (["-serf-lan-bind", "nowhere"], "serf_lan: 'nowhere' is not an IP address"),
         (["-http-port", "x"], "-http-port: expected a whole number"),
         (["-http-port", "65536"], "at most 65535"),
         (["-nonsense"], "-nonsense: unknown flag"),
@@ -175,7 +208,7 @@ def test_files_with_foreign_bytes_are_refused(tmp_path: Path) -> None:
 
 def test_later_sources_override_lists_append_and_maps_merge(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text(
-        '{"node_name": "one", "retry_join": ["b"], "node_meta": {"x": "1", "y": "1"}, "ports": {"http": 1, "server": 7}}'  # noqa: E501
+        '{"node_name": "one", "retry_join": ["b"], "node_meta": {"x": "1", "y": "1"}, "ports": {"http": 1, "serf_lan": 7}}'  # noqa: E501
     )
     (tmp_path / "2.hcl").write_text(
         'node_name = "two"\nretry_join = ["c"]\nnode_meta { y = "2" }\nports { http = 2 }\nlog_level = "WARN"\n'
@@ -188,7 +221,7 @@ def test_later_sources_override_lists_append_and_maps_merge(tmp_path: Path) -> N
         "-node-meta", "x:0",
     )  # fmt: skip
     assert config.node_name == "four"
-    assert config.join.retry == ("a:7", "b:7", "c:7")
+    assert config.gossip.lan.join.retry == ("a:7", "b:7", "c:7")
     assert config.node_meta == {"x": "1", "y": "2"}
     assert config.ports.http == 2
     assert config.log_level == "ERR"
@@ -229,12 +262,13 @@ def test_a_foreign_file_starts_our_server_unchanged_with_a_warning_for_each_key_
     assert config.datacenter == "east-1"
     assert config.bootstrap_expect == 3
     assert config.http_listen == (HostPort("0.0.0.0", 8500),)
-    assert config.join.retry == ("10.0.0.1:8300", "10.0.0.2:8301", "10.0.0.2:8300")
+    assert config.gossip.lan.join.retry == ("10.0.0.1:8301", "10.0.0.2:8301")
     assert config.performance.raft_multiplier == 5
     assert config.internal_tls.verify_server_hostname
     assert config.leave_on_terminate is True
     text = "\n".join(warnings)
-    assert f"{path}: encrypt: gossip encryption is not part of this version" in text
+    assert "encrypt" not in text
+    assert config.gossip.key.reveal() == "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
     assert f"{path}: acl_default_policy: access control is not enforced by this version" in text
     assert f"{path}: telemetry: known, has no effect yet" in text
     assert "cloud" in text

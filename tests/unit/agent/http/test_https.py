@@ -11,7 +11,8 @@ from agent.http.listener import HTTPListener, listen_tcp
 from agent.http.settings import HTTPLimits, HTTPSettings
 from rpc.certificates import make_authority, make_server_certificate
 from rpc.tls import TLSConfig, TLSContexts
-from tests.fakes.delegate import FakeAgentInfo, FakeDelegate
+from tests.fakes.agent_info import FakeAgentInfo
+from tests.fakes.delegate import FakeDelegate
 from tests.fakes.http_server import RawClient, request, until
 
 GET = request("GET", "/v1/kv/a")

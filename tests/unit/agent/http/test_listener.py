@@ -11,7 +11,8 @@ import trio
 from agent.http.listener import HTTPListener, listen_unix
 from agent.http.settings import HTTPLimits, HTTPSettings
 from base.errors import InvariantBroken, NoLeader, OutcomeUnknown
-from tests.fakes.delegate import FakeAgentInfo, FakeDelegate
+from tests.fakes.agent_info import FakeAgentInfo
+from tests.fakes.delegate import FakeDelegate
 from tests.fakes.http_server import PATIENCE_S, RawClient, http_site, request, until
 
 GET = request("GET", "/v1/kv/a")
@@ -423,7 +424,7 @@ async def test_agent_facts_have_their_shapes() -> None:
         assert facts["Coord"] is None
         assert facts["Member"]["Addr"] == "10.0.0.1"
         assert facts["Stats"]["consul"]["leader"] == "true"
-        (member,) = json.loads((await site.ask("GET", "/v1/agent/members"))[2])
+        member, _ = json.loads((await site.ask("GET", "/v1/agent/members"))[2])
         assert member == {
             "Name": "n1", "Addr": "10.0.0.1", "Port": 8301, "Tags": {"dc": "dc1", "role": "consul"}, "Status": 1,
             "ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4,

@@ -10,7 +10,8 @@ from agent.http import endpoints
 from agent.http.dispatch import Dispatcher
 from agent.http.registry import ROUTES, Services, route
 from agent.http.settings import HTTPSettings
-from tests.fakes.delegate import FakeAgentInfo, FakeDelegate
+from tests.fakes.agent_info import FakeAgentInfo
+from tests.fakes.delegate import FakeDelegate
 
 ROOT = Path(__file__).parents[4]
 

@@ -1,0 +1,156 @@
+"""What a row of an archive must be to be taken: the checks of fsm/store/bulk.py, table by table.
+
+Rows come from outside, so each is checked as far as later reads rely on it. Tables come in the order of their
+numbers: what a row refers to is there already.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from base.codec import Record, decode
+from base.errors import InvalidRequest
+from fsm.store import autopilot as autopilot_rows
+from fsm.store import keys, kv, secondary, tombstones
+from fsm.store.names import JOINT_BYTES, key
+from fsm.store.tables import (
+    AUTOPILOT,
+    CHECKS,
+    COORDINATES,
+    INDEXES,
+    KVS,
+    NODES,
+    SERVICES,
+    TOMBSTONES,
+    Handles,
+    Table,
+)
+from structs.autopilot import AutopilotConfig
+from structs.catalog import HealthCheck, Node, NodeService
+from structs.coordinate import NodeCoordinate, is_possible
+
+COUNTER_BYTES = 8
+
+
+class RowsRejected(Exception):
+    """The rows are not rows of that table; the text says why."""
+
+
+# Tables whose rows stand alone: body -> the highest index in it
+
+
+def kv_highest(body: bytes) -> int:
+    """Return ModifyIndex of a row of `kvs`."""
+    kind = body[0] if body else -1
+    if kind == kv.KIND_PLAIN and len(body) >= kv.PLAIN.size:
+        _, create, modify = kv.PLAIN.unpack_from(body)
+    elif kind == kv.KIND_FULL and len(body) >= kv.FULL.size:
+        _, create, modify, _, _, session_bytes = kv.FULL.unpack_from(body)
+        session = body[kv.FULL.size : kv.FULL.size + session_bytes]
+        if len(session) < session_bytes or not session.isascii():
+            raise RowsRejected("a key's session is cut off or not ASCII")
+    else:
+        raise RowsRejected("a key's row is cut off or of an unknown kind")
+    if not 0 < create <= modify:
+        raise RowsRejected(f"a key was created at {create} and modified at {modify}")
+    return modify  # type: ignore[no-any-return]
+
+
+def tombstone_highest(body: bytes) -> int:
+    """Return the index of a row of `tombstones`."""
+    if len(body) != tombstones.INDEX_BYTES:
+        raise RowsRejected("a tombstone's row has the wrong size")
+    return int.from_bytes(body, "big")
+
+
+def counter_highest(body: bytes) -> int:
+    """Return a counter."""
+    if len(body) != COUNTER_BYTES:
+        raise RowsRejected("a counter's row has the wrong size")
+    return int.from_bytes(body, "big")
+
+
+def _record_highest(kind: type[Record], table: Table) -> Callable[[bytes], int]:
+    """Return the function for rows that are encoded records with both indexes."""
+
+    def highest(body: bytes) -> int:
+        try:
+            record: Any = decode(kind, body)
+        except InvalidRequest as error:
+            raise RowsRejected(f"a row of {table.name} cannot be read: {error}") from error
+        create, modify = record.create_index, record.modify_index
+        if not 0 < create <= modify:
+            raise RowsRejected(f"a row of {table.name} was created at {create} and modified at {modify}")
+        return modify  # type: ignore[no-any-return]
+
+    return highest
+
+
+def _coordinate_highest(body: bytes) -> int:
+    try:
+        coordinate = decode(NodeCoordinate, body).coordinate
+    except InvalidRequest as error:
+        raise RowsRejected(f"a row of {COORDINATES.name} cannot be read: {error}") from error
+    if not is_possible(coordinate):
+        raise RowsRejected("a position where no node can be")
+    return 0
+
+
+HIGHEST: dict[int, Callable[[bytes], int]] = {
+    KVS.number: kv_highest,
+    TOMBSTONES.number: tombstone_highest,
+    INDEXES.number: counter_highest,
+    NODES.number: _record_highest(Node, NODES),
+    SERVICES.number: _record_highest(NodeService, SERVICES),
+    CHECKS.number: _record_highest(HealthCheck, CHECKS),
+    COORDINATES.number: _coordinate_highest,
+    AUTOPILOT.number: _record_highest(AutopilotConfig, AUTOPILOT),
+}
+
+# Tables whose rows refer to others: whether key, body and what they name fit together
+
+
+def _node_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    node = decode(Node, body)
+    if row_key != key(node.node):
+        return False
+    if not node.node_id:
+        return True
+    prefix = secondary.NODES_BY_ID + secondary.by_id(node.node_id) + JOINT_BYTES
+    others = keys.scan(txn, handles.secondary, prefix)
+    return all(entry[len(prefix) :] == row_key for entry, _ in others)
+
+
+def _service_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    node_key, _, id_key = row_key.partition(JOINT_BYTES)
+    return id_key == key(decode(NodeService, body).service_id) and _has(txn, handles, NODES, node_key)
+
+
+def _check_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    check = decode(HealthCheck, body)
+    if row_key != key(check.node, check.check_id) or not check.status:
+        return False
+    if not check.service_id:
+        return _has(txn, handles, NODES, key(check.node))
+    return _has(txn, handles, SERVICES, key(check.node, check.service_id))
+
+
+def _coordinate_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    found = decode(NodeCoordinate, body)
+    return row_key == key(found.node, found.segment) and _has(txn, handles, NODES, key(found.node))
+
+
+def _autopilot_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    return row_key == autopilot_rows.KEY
+
+
+def _has(txn: Any, handles: Handles, table: Table, row_key: bytes) -> bool:
+    return keys.get(txn, handles.pair(table), row_key) is not None
+
+
+FITS: dict[int, Callable[[Any, Handles, bytes, bytes], bool]] = {
+    NODES.number: _node_fits,
+    SERVICES.number: _service_fits,
+    CHECKS.number: _check_fits,
+    COORDINATES.number: _coordinate_fits,
+    AUTOPILOT.number: _autopilot_fits,
+}

@@ -1,0 +1,88 @@
+"""Catalog.*: nodes, their services and checks.
+
+Source: HTTP API, section 2; state store specification, sections 2 and 3.
+"""
+
+from acl.access import node_read, node_write
+from base.errors import Refused
+from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
+from fsm.store import catalog, indexes, nodes, services
+from fsm.store.names import key, under
+from fsm.store.tables import NODES, SERVICES
+from server.endpoints.registry import Call, Kind, Query, method
+from server.near import sorted_near
+from structs.catalog import (
+    DeregisterRequest,
+    ListNodesReply,
+    ListNodesRequest,
+    NodeRequest,
+    NodeServicesReply,
+    RegisterRequest,
+)
+from structs.cluster import Empty
+from structs.registration import check_deregistration, completed
+
+
+@method("Catalog.Register", request=RegisterRequest, reply=Empty, access=node_write("command.node"), kind=Kind.WRITE)
+async def register(call: Call, request: RegisterRequest) -> Empty:
+    """A node, perhaps one service of it, and checks; what is registered already isn't logged again."""
+    services_here = call.services
+    command = completed(request.command, datacenter=services_here.config.datacenter)
+    # The lease proves that nobody else leads: what this server has applied is the newest that anybody was told of.
+    if services_here.raft.lease_valid():
+        with services_here.machine.read() as view:
+            if catalog.changes_nothing(view, command):
+                return Empty()
+    return await _proposed(call, encode_command(REGISTER, command))
+
+
+@method(
+    "Catalog.Deregister", request=DeregisterRequest, reply=Empty, access=node_write("command.node"), kind=Kind.WRITE
+)
+async def deregister(call: Call, request: DeregisterRequest) -> Empty:
+    """A service, else a check, else a whole node; what is not there is no error."""
+    services_here = call.services
+    check_deregistration(request.command)
+    if services_here.raft.lease_valid():
+        with services_here.machine.read() as view:
+            if catalog.is_absent(view, request.command):
+                return Empty()
+    return await _proposed(call, encode_command(DEREGISTER, request.command))
+
+
+async def _proposed(call: Call, command: bytes) -> Empty:
+    result = await call.services.raft.propose(command, timeout_s=call.services.config.write_timeout_s)
+    if type(result) is Refusal:
+        raise Refused(result.text)
+    assert isinstance(result, Empty)
+    return result
+
+
+@method("Catalog.ListNodes", request=ListNodesRequest, reply=ListNodesReply, access=node_read(), kind=Kind.READ)
+def list_nodes(query: Query, request: ListNodesRequest) -> ListNodesReply:
+    """All nodes, or those with certain metadata, by name or nearest first."""
+    if query.watch_set is not None:
+        query.watch_set.table(NODES.name)
+    view = query.view
+    found = list(nodes.every(view, request.node_meta))
+    found = sorted_near(view, request.source, request.options, found, lambda node: node.node)
+    return ListNodesReply(nodes=found, meta=query.meta(indexes.of_tables(view, NODES.name)))
+
+
+@method("Catalog.NodeServices", request=NodeRequest, reply=NodeServicesReply, access=node_read("node"), kind=Kind.READ)
+def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
+    """One node, by name or by the beginning of its id, and its services by id."""
+    view, watch_set = query.view, query.watch_set
+    node = nodes.get(view, request.node)
+    if watch_set is not None:
+        watch_set.key(NODES.name, key(request.node))
+    if node is None:
+        node = nodes.by_id_prefix(view, request.node)
+        if watch_set is not None and nodes.may_be_id_prefix(request.node):
+            watch_set.table(NODES.name)
+    meta = query.meta(indexes.of_tables(view, NODES.name, SERVICES.name))
+    if node is None:
+        return NodeServicesReply(node=None, meta=meta)
+    if watch_set is not None:
+        watch_set.prefix(SERVICES.name, under(node.node))
+    return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)

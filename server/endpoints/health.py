@@ -1,0 +1,44 @@
+"""Health.*: checks. Source: HTTP API, section 3; state store specification, section 3."""
+
+from acl.access import node_read
+from fsm.store import checks, indexes, nodes
+from fsm.store.names import under
+from fsm.store.store import View
+from fsm.store.tables import CHECKS, NODES
+from server.endpoints.registry import Kind, Query, method
+from server.near import sorted_near
+from structs.catalog import ChecksInStateRequest, ChecksReply, HealthCheck, NodeRequest
+
+
+@method("Health.NodeChecks", request=NodeRequest, reply=ChecksReply, access=node_read("node"), kind=Kind.READ)
+def node_checks(query: Query, request: NodeRequest) -> ChecksReply:
+    """All checks on one node, by id; none where the node is unknown."""
+    if query.watch_set is not None:
+        query.watch_set.prefix(CHECKS.name, under(request.node))
+    found = checks.of_node(query.view, request.node)
+    return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(query.view, CHECKS.name)))
+
+
+@method("Health.ChecksInState", request=ChecksInStateRequest, reply=ChecksReply, access=node_read(), kind=Kind.READ)
+def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
+    """All checks in one state ("any": all), by node and id or nearest first; perhaps only of certain nodes."""
+    view, tables = query.view, [CHECKS.name]
+    if request.node_meta:
+        tables.append(NODES.name)
+    if query.watch_set is not None:
+        for table in tables:
+            query.watch_set.table(table)
+    found = list(checks.in_state(view, request.state))
+    if request.node_meta:
+        found = _on_nodes_with(view, request.node_meta, found)
+    found = sorted_near(view, request.source, request.options, found, lambda check: check.node)
+    return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(view, *tables)))
+
+
+def _on_nodes_with(view: View, meta: dict[str, str], found: list[HealthCheck]) -> list[HealthCheck]:
+    known: dict[str, bool] = {}
+    for check in found:
+        if check.node not in known:
+            node = nodes.get(view, check.node)
+            known[check.node] = node is not None and nodes.has_meta(node, meta)
+    return [check for check in found if known[check.node]]

@@ -1,0 +1,97 @@
+"""Internal.*: user events and gossip keys. Source: HTTP API, sections 7 and 11; wire format, sections 8.5 and 9.3.
+
+Keys are changed in the WAN pool and in the LAN pool of every datacenter: a key that only some had would cut them apart.
+"""
+
+from typing import Final
+
+import trio
+
+from acl.access import KEYRING_WRITE, event_write
+from base import codec
+from base.errors import InvalidRequest, MeshError
+from gossip.keyring import parse_key
+from server.endpoints.registry import METHODS, Call, Kind, method
+from server.gossip import GossipPool
+from structs.event import EVENT_PREFIX, EventFireReply, EventFireRequest
+from structs.keyring import (
+    RELAY_FACTOR_MAX,
+    KeyringAnswer,
+    KeyringOperation,
+    KeyringReply,
+    KeyringRequest,
+)
+from structs.query import QueryOptions
+
+KEYRING_METHOD: Final = "Internal.KeyringOperation"
+
+
+@method(
+    "Internal.EventFire", request=EventFireRequest, reply=EventFireReply, access=event_write("name"), kind=Kind.LOCAL
+)
+def event_fire(call: Call, request: EventFireRequest) -> EventFireReply:
+    """Hand an event to gossip. Raises InvalidRequest if it is too large."""
+    call.services.gossip.fire(EVENT_PREFIX + request.name, request.payload, coalesce=False)
+    return EventFireReply()
+
+
+@method(KEYRING_METHOD, request=KeyringRequest, reply=KeyringReply, access=KEYRING_WRITE, kind=Kind.LOCAL)
+async def keyring(call: Call, request: KeyringRequest) -> KeyringReply:
+    """List, install, use or remove a key everywhere, and say what came of it in each pool."""
+    if not 0 <= request.relay_factor <= RELAY_FACTOR_MAX:
+        raise InvalidRequest(f"relay factor {request.relay_factor} is not from 0 to {RELAY_FACTOR_MAX}")
+    key = b"" if request.operation is KeyringOperation.LIST else parse_key(request.key)
+    services = call.services
+    own = services.config.datacenter
+    wan = services.wan
+    slots: list[list[KeyringAnswer]] = []
+
+    def slot() -> list[KeyringAnswer]:
+        slots.append([])
+        return slots[-1]
+
+    async with trio.open_nursery() as nursery:
+        if wan is not None and not request.forwarded:
+            nursery.start_soon(_in_pool, wan, True, own, request, key, slot())
+        nursery.start_soon(_in_pool, services.gossip, False, own, request, key, slot())
+        if not request.forwarded:
+            for datacenter in services.router.datacenters(None, {}):
+                if datacenter != own:
+                    nursery.start_soon(_in_datacenter, call, datacenter, request, slot())
+    return KeyringReply(answers=[answer for answers in slots for answer in answers])
+
+
+async def _in_pool(
+    pool: GossipPool, wan: bool, datacenter: str, request: KeyringRequest, key: bytes, answers: list[KeyringAnswer]
+) -> None:
+    try:
+        result = await pool.change_keys(request.operation.value, key, relay_factor=request.relay_factor)
+    except MeshError as error:
+        answers.append(KeyringAnswer(wan=wan, datacenter=datacenter, error=str(error)))
+        return
+    answers.append(
+        KeyringAnswer(
+            wan=wan,
+            datacenter=datacenter,
+            messages=result.messages,
+            keys=result.keys,
+            primary_keys=result.primary_keys,
+            nodes_count=result.nodes_count,
+            error=result.error,
+        )
+    )
+
+
+async def _in_datacenter(call: Call, datacenter: str, request: KeyringRequest, answers: list[KeyringAnswer]) -> None:
+    passed_on = KeyringRequest(
+        operation=request.operation,
+        key=request.key,
+        relay_factor=request.relay_factor,
+        forwarded=True,
+        options=QueryOptions(token=request.options.token, datacenter=datacenter),
+    )
+    try:
+        body = await call.services.elsewhere.call(datacenter, METHODS[KEYRING_METHOD], passed_on, None)
+        answers.extend(codec.decode(KeyringReply, body).answers)
+    except MeshError as error:
+        answers.append(KeyringAnswer(wan=False, datacenter=datacenter, error=str(error)))
