@@ -11,7 +11,13 @@ import trio
 from jepsen.cluster import Cluster, Node
 from jepsen.digests import wait_equal_digests
 from jepsen.http_client import HTTPConnection, NotAnswered, NotSent
-from server.raft.journal_format import BATCH_MAGIC
+from server.raft.journal_format import (
+    BATCH_MAGIC,
+    SECTOR_BYTES,
+    decode_batch_header,
+    decode_segment_header,
+    encode_batch,
+)
 from tests.integration.load import Outcome, classify
 
 CONVERGE_S = 20.0
@@ -183,7 +189,23 @@ def last_segment(server: Node) -> Path:
     return sorted((server.data_dir / "raft").glob("log-*.seg"))[-1]
 
 
-async def test_a_torn_last_record_is_cut_off_and_the_server_catches_up(tmp_path: Path) -> None:
+def next_batch(content: bytes) -> bytes:
+    """Three sectors that could follow the segment's last batch, as its server would have written them."""
+    salt = decode_segment_header(content[:SECTOR_BYTES], "the segment").salt
+    last = decode_batch_header(content, content.rindex(BATCH_MAGIC), salt)
+    assert last is not None
+    assert last.end == len(content)
+    return encode_batch(
+        bytes([1]) * 2 * SECTOR_BYTES,
+        sequence=last.sequence + 1,
+        commit_index=last.commit_index,
+        records_count=1,
+        salt=salt,
+    )
+
+
+@pytest.mark.parametrize("kept_bytes", [7, SECTOR_BYTES, 3 * SECTOR_BYTES - 7])
+async def test_a_torn_last_record_is_cut_off_and_the_server_catches_up(tmp_path: Path, kept_bytes: int) -> None:
     """The crash came in the middle of the next write: its first part stands behind the last whole batch."""
     async with Cluster(tmp_path, servers=3, agents=0) as cluster:
         leader = await cluster.wait_ready()
@@ -193,8 +215,7 @@ async def test_a_torn_last_record_is_cut_off_and_the_server_catches_up(tmp_path:
         victim.kill()
         segment = last_segment(victim)
         content = segment.read_bytes().rstrip(b"\0")
-        last_batch = content[content.rindex(BATCH_MAGIC) :]
-        segment.write_bytes(content + last_batch[:-7])
+        segment.write_bytes(content + next_batch(content)[:kept_bytes])
         victim.start()
         await cluster.wait_ready()
         await write_some(leader, 10, prefix="after")
