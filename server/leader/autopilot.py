@@ -228,19 +228,22 @@ def plan_removal(
 ) -> Removal | None:
     """Return what to clear away now, None if nothing, or if it is too much to be sure that it is not us who is cut off.
 
-    Fewer than half of the voters (rounded down) may go at a time: of three, none; of five, one.
+    Fewer than half of the voters (rounded down) may go at a time: of three, none; of five, one. Who has answered the
+    leader a moment ago stays, whatever gossip says: after a partition gossip may need half a minute to know better.
     """
     if not config.cleanup_dead_servers:
         return None
     voters = [row for row in rows if row.seen.voter]
-    failed = [facts.name for facts in servers if facts.status is MemberStatus.FAILED]
+    answering = {row.seen.peer.server_id for row in rows if row.seen.stats is not None}
+    failed = [facts for facts in servers if facts.status is MemberStatus.FAILED]
     unknown = [row for row in voters if row.seen.status is MemberStatus.NONE and not row.seen.leader]
     if not failed and not unknown:
         return None
     if len(failed) + len(unknown) >= len(voters) // 2:
         return None
+    names = [facts.name for facts in failed if facts.server_id not in answering]
     silent = [row.seen.peer for row in unknown if row.seen.stats is None and _silent(row, now_s)]
-    return Removal(names=failed, peers=silent) if failed or silent else None
+    return Removal(names=names, peers=silent) if names or silent else None
 
 
 def _silent(row: Assessed, now_s: float) -> bool:

@@ -330,6 +330,16 @@ def test_fewer_than_half_of_the_voters_are_cleared_away(
     assert dead(Cluster(voters), *numbers) == removed
 
 
+def test_a_voter_that_answers_stays_whatever_gossip_says() -> None:
+    cluster = Cluster(5)
+    answer = cluster.stats["id-5"]
+    cluster.kill(5)
+    cluster.stats["id-5"] = answer
+    assert dead(cluster) is None
+    del cluster.stats["id-5"]
+    assert dead(cluster) == ["s5"]
+
+
 def test_nothing_is_cleared_away_where_that_is_switched_off() -> None:
     assert dead(Cluster(5), 5, config=AutopilotConfig(cleanup_dead_servers=False)) is None
 
