@@ -9,6 +9,8 @@ import pytest
 from jepsen.cluster import Cluster, Node
 from jepsen.network.choosing import opened
 from jepsen.network.network import count
+from tests.fakes.foreign_gossip import ForeignMember, client_tags
+from tests.fakes.foreign_site import beside
 from tests.integration.gossip_story import (
     ALIVE,
     CALM,
@@ -69,7 +71,7 @@ async def test_a_second_member_with_a_name_goes_and_the_first_one_stays(tmp_path
         assert_no_tracebacks(cluster.nodes)
 
 
-async def test_the_second_holder_of_a_node_id_stays_outside_and_nobody_sees_it(tmp_path: Path) -> None:
+async def test_a_copied_node_id_is_refused_by_its_second_holder_or_at_the_latest_by_the_catalog(tmp_path: Path) -> None:
     async with Cluster(tmp_path, servers=1, agents=1, options=OPTIONS) as cluster:
         story = Story(cluster)
         await story.agrees()
@@ -80,9 +82,16 @@ async def test_the_second_holder_of_a_node_id_stays_outside_and_nobody_sees_it(t
             copy.start()
             await copy.wait_log(f"Member '{agent.name}' has conflicting node ID '{node_id}' with this agent's ID")
             assert await statuses(copy) == {"copy": ALIVE}
-            await story.agrees()
+            await story.agrees()  # nobody has heard of it
         finally:
             copy.close()
+        tags = {**client_tags(), "id": node_id}
+        with ForeignMember("careless", tags) as careless:  # does not mind
+            await beside(careless.join, server.gossip_address)
+            await server.wait_log(f'node \\"careless\\" aliases existing node \\"{agent.name}\\"')
+        await wait_members([server], {**story.statuses, "careless": FAILED})
+        await mesh(server, "force-leave", "-prune", "careless")
+        await story.agrees()
 
 
 async def test_a_member_of_another_datacenter_stays_outside(tmp_path: Path) -> None:
