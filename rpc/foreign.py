@@ -28,7 +28,7 @@ from rpc.foreign_messages import (
 )
 from rpc.hub import Hub, Worker
 from rpc.outlet import Outlet
-from rpc.yamux import BY_REFERENCE_BYTES, YamuxStream
+from rpc.yamux import BY_REFERENCE_BYTES, Kept, YamuxStream
 from rpc.yamux_session import LOOK_INTERVAL_S, RECEIVE_BYTES, STALLED_LOOKS_MAX, YamuxConnection
 
 BYTE_PLAIN: Final = 0
@@ -260,7 +260,9 @@ class _YamuxPort:
 class YamuxCalls:
     """The calls of one yamux session."""
 
-    def __init__(self, stream: Stream, hub: Hub, handler: ForeignHandler, caller: Caller) -> None:
+    def __init__(
+        self, stream: Stream, hub: Hub, handler: ForeignHandler, caller: Caller, kept: Kept | None = None
+    ) -> None:
         self._hub = hub
         self._handler = handler
         self._caller = caller
@@ -269,7 +271,13 @@ class YamuxCalls:
         """Streams whose next call waits until the other side has read more."""
         self._room: trio.Event | None = None
         self.link = YamuxConnection(
-            stream, hub, dialler=False, accept=self._accept, served_count=self._busy_count, relieved=self._unpark
+            stream,
+            hub,
+            dialler=False,
+            accept=self._accept,
+            kept=kept,
+            served_count=self._busy_count,
+            relieved=self._unpark,
         )
 
     async def run(self) -> None:
@@ -481,6 +489,7 @@ class ForeignServer:
     def __init__(self, handler: ForeignHandler, *, snapshot_handler: SnapshotHandler | None = None) -> None:
         self._handler = handler
         self._snapshot_handler = snapshot_handler
+        self._kept = Kept()
 
     def speaks(self, first_byte: int) -> bool:
         """Whether a first byte names something that is served here."""
@@ -491,7 +500,7 @@ class ForeignServer:
     async def serve(self, first_byte: int, stream: Stream, hub: Hub, caller: Caller) -> None:
         """Serve a connection until it ends; raises Unreachable or PeerRefused."""
         if first_byte == BYTE_YAMUX:
-            await YamuxCalls(stream, hub, self._handler, caller).run()
+            await YamuxCalls(stream, hub, self._handler, caller, self._kept).run()
         elif first_byte == BYTE_PLAIN:
             await PlainCalls(stream, hub, self._handler, caller).run()
         else:

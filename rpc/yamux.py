@@ -63,6 +63,11 @@ WAITING_BYTES_MAX: Final = 64 * MIB
 KEPT_BYTES_MAX: Final = 32 * MIB
 """Received data of all streams that nobody has made a message of: 64 values of the largest size arriving side by side.
 A stream that needs more is reset."""
+KEPT_BYTES_ALL_MAX: Final = 256 * MIB
+"""The same for all sessions that are served together: whoever may connect could else hold a part of a request on each
+of many, for ever."""
+KEPT_BYTES_FREE: Final = 256 * KIB
+"""What one session may keep whatever the others do."""
 JOIN_BYTES_MAX: Final = 128 * KIB
 """Output is joined to pieces of about this size."""
 BY_REFERENCE_BYTES: Final = 4 * KIB
@@ -116,11 +121,23 @@ class YamuxStream:
         self.wake: Callable[[], None] = _nobody
 
 
+class Kept:
+    """Received data that nobody has made a message of, of all sessions that share it."""
+
+    __slots__ = ("bytes_count",)
+
+    def __init__(self) -> None:
+        self.bytes_count = 0
+
+
 class Session:
     """The streams of one connection."""
 
-    def __init__(self, *, dialler: bool, accept: Callable[[YamuxStream], None] | None = None) -> None:
-        """`accept` gets the streams that the other side opens; None: they are reset."""
+    def __init__(
+        self, *, dialler: bool, accept: Callable[[YamuxStream], None] | None = None, kept: Kept | None = None
+    ) -> None:
+        """`accept` gets the streams that the other side opens; None: they are reset. `kept` is shared with others."""
+        self._kept = kept or Kept()
         self._accept = accept
         self._next = 1 if dialler else 2
         self._parity_far = 0 if dialler else 1
@@ -208,7 +225,7 @@ class Session:
         if not self._is_open(stream):
             return data
         stream.bytes_received -= len(data)
-        self.bytes_kept -= len(data)
+        self._count_kept(-len(data))
         stream.owed += len(data)
         if stream.owed >= GRANT_BYTES_MIN and not stream.ended_far:
             self._frame(WINDOW_UPDATE, 0, stream.number, stream.owed)
@@ -220,12 +237,22 @@ class Session:
         """The reader holds so many bytes of an unfinished message; False: too many are held, the stream is reset."""
         if not self._is_open(stream):
             return True
-        self.bytes_kept += bytes_count - stream.bytes_kept
+        self._count_kept(bytes_count - stream.bytes_kept)
         stream.bytes_kept = bytes_count
-        if self.bytes_kept <= KEPT_BYTES_MAX or not bytes_count:
+        if not bytes_count or not self._keeps_too_much:
             return True
         self.abort(stream)
         return False
+
+    def _count_kept(self, bytes_count: int) -> None:
+        self.bytes_kept += bytes_count
+        self._kept.bytes_count += bytes_count
+
+    @property
+    def _keeps_too_much(self) -> bool:
+        if self.bytes_kept > KEPT_BYTES_FREE and self._kept.bytes_count > KEPT_BYTES_ALL_MAX:
+            return True
+        return self.bytes_kept > KEPT_BYTES_MAX
 
     def go_away(self, code: int) -> None:
         """Tell the other side that no more streams are taken; with another code than 0 that the session is over."""
@@ -346,7 +373,7 @@ class Session:
         if stream.reset:
             stream.received.clear()
         self._acknowledge(stream)
-        self.bytes_kept -= stream.bytes_kept + stream.bytes_received
+        self._count_kept(-stream.bytes_kept - stream.bytes_received)
         stream.bytes_kept = stream.bytes_received = 0
 
     def _acknowledge(self, stream: YamuxStream) -> None:
@@ -412,13 +439,11 @@ class Session:
             return
         if stream.ended_far:
             raise ProtocolViolated(f"yamux: data behind the end of stream {stream.number}")
-        if self.bytes_kept + len(piece) > KEPT_BYTES_MAX:
-            self.abort(stream)
-            stream.wake()
-            return
         stream.received.append(piece)
         stream.bytes_received += len(piece)
-        self.bytes_kept += len(piece)
+        self._count_kept(len(piece))
+        if self._keeps_too_much:
+            self.abort(stream)
         stream.wake()
 
     def _window_update(self, flags: int, number: int, length: int) -> None:

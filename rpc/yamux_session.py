@@ -10,7 +10,15 @@ from base.network import Stream
 from rpc.errors import ProtocolViolated
 from rpc.hub import Hub
 from rpc.outlet import Outlet
-from rpc.yamux import GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, OUT_BYTES_MAX, WAITING_BYTES_MAX, Session, YamuxStream
+from rpc.yamux import (
+    GO_AWAY_NORMAL,
+    GO_AWAY_PROTOCOL_ERROR,
+    OUT_BYTES_MAX,
+    WAITING_BYTES_MAX,
+    Kept,
+    Session,
+    YamuxStream,
+)
 
 RECEIVE_BYTES: Final = 64 * 1024
 """One receive; see rpc/connection.py."""
@@ -33,13 +41,14 @@ class YamuxConnection:
         *,
         dialler: bool,
         accept: Callable[[YamuxStream], None] | None = None,
+        kept: Kept | None = None,
         served_count: Callable[[], int] = lambda: 0,
         idle_timeout_s: float | None = None,
         relieved: Callable[[], None] = lambda: None,
     ) -> None:
         """`accept` gets the streams of the other side; a session that is not busy for `idle_timeout_s` is closed;
         `relieved` is called while `congested` is false and something has moved."""
-        self.session = Session(dialler=dialler, accept=accept)
+        self.session = Session(dialler=dialler, accept=accept, kept=kept)
         self.peer_address = stream.peer_address
         self.busy_count = 0
         """Streams with something under way, for whoever wants the session not to count as idle."""
