@@ -6,6 +6,14 @@ from typing import BinaryIO, TextIO
 
 Advance = Callable[[int], None]
 
+_CONTROLS = {
+    number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    for number in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+"""What moves a terminal's cursor, colours it or turns its text around. Members choose their tags and what they answer,
+and an operator looks at them in a terminal. Newlines and tabs are ours, but for those in the cell of a table."""
+_CELL_CONTROLS = {**_CONTROLS, ord("\t"): "\\t", ord("\n"): "\\n"}
+
 
 class Output:
     """Where a command writes; tests hand in their own streams."""
@@ -20,17 +28,17 @@ class Output:
         self._stdout.flush()
 
     def line(self, text: str) -> None:
-        """Write one line of result."""
-        self.data(text.encode("utf-8", "surrogateescape") + b"\n")
+        """Write one line of result; what would act on a terminal is escaped."""
+        self.data(text.translate(_CONTROLS).encode("utf-8", "surrogateescape") + b"\n")
 
     def error(self, text: str) -> None:
-        """Write one line of complaint."""
-        self._stderr.write(text + "\n")
+        """Write one line of complaint; escaped likewise."""
+        self._stderr.write(text.translate(_CONTROLS) + "\n")
         self._stderr.flush()
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         """Write columns, left-aligned, two spaces apart, the last one not padded."""
-        for line in columns(rows):
+        for line in columns([[cell.translate(_CELL_CONTROLS) for cell in row] for row in rows]):
             self.line(line)
 
     @contextmanager
