@@ -59,7 +59,7 @@ class UserEvents:
         """Send an event to everybody, ourselves included; return why not, if it is too large."""
         event = UserEvent(lamport_time=self.clock.time, name=name, payload=payload, coalesce=coalesce)
         message = encode(event)
-        if max(len(wire_text(name)) + len(payload), len(message)) > USER_EVENT_BYTES_MAX:
+        if len(wire_text(name)) + len(payload) > USER_EVENT_BYTES_MAX:
             return f"user event exceeds limit of {USER_EVENT_BYTES_MAX} bytes"
         self.clock.stamp()
         self._take(event)
