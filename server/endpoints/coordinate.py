@@ -18,6 +18,10 @@ from structs.coordinate import (
 )
 from structs.registration import check_name
 
+SEGMENTS_MAX = 64
+"""Network segments in which one node has a position. Nothing of ours has more than one; whoever may write a node could
+else fill the state with its positions."""
+
 
 @method(
     "Coordinate.Update",
@@ -28,8 +32,13 @@ from structs.registration import check_name
 )
 async def update(call: Call, request: CoordinateUpdateRequest) -> Empty:
     """Where a node is now; written down with others a few seconds later."""
-    check_update(request.update)
-    call.services.coordinates.add(request.update)
+    wanted = request.update
+    check_update(wanted)
+    with call.services.machine.read() as view:
+        segments = coordinate.segments_of_node(view, wanted.node)
+    if len(segments) >= SEGMENTS_MAX and wanted.segment not in segments:
+        raise Refused(f"node {wanted.node!r} has positions in {SEGMENTS_MAX} segments already")
+    call.services.coordinates.add(wanted)
     return Empty()
 
 
