@@ -55,7 +55,9 @@ class Leaving:
         wan: GossipPool | None,
         pool: Pool,
         refuse_calls: Callable[[], None],
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
+        """`begun` is called first: from then on this server says, whoever asks, that it leaves."""
         self._config = config
         self._raft = raft
         self._gossip = gossip
@@ -64,9 +66,11 @@ class Leaving:
         self._others: list[Peer] = []
         """Servers of the configuration besides us, the one that is asked first."""
         self._refuse_calls = refuse_calls
+        self._begun = begun
 
     async def leave(self) -> None:
         """Leave; returns after `LEAVE_S_MAX` at the latest."""
+        self._begun()
         try:
             with trio.move_on_after(LEAVE_S_MAX) as limit:
                 await self._leave()

@@ -4,6 +4,7 @@ What differs between production and tests comes in through the door: the Raft no
 made by whoever makes the server (`server/main.py`).
 """
 
+from functools import partial
 from typing import Any, Protocol
 
 import trio
@@ -147,6 +148,7 @@ class Server:
         self.flooding = Flooding(datacenter=config.datacenter, lan=gossip, wan=wan) if wan is not None else None
         self.leaving = Leaving(
             config=config, raft=raft, gossip=gossip, wan=wan, pool=pool, refuse_calls=self.refuse_calls,
+            begun=partial(setattr, services, "is_leaving", True),
         )  # fmt: skip
         gossip.subscribe(self._heard)
         if wan is not None:

@@ -35,6 +35,8 @@ class Services:
     wan: GossipPool | None = None
     coordinates: CoordinateCollector = field(default_factory=CoordinateCollector)
     """Positions of nodes that were sent to this server as the leader; `server/leader/coordinates.py` writes them."""
+    is_leaving: bool = False
+    """Whether this server has begun to leave the cluster."""
 
     def wan_position(self) -> Coordinate | None:
         """Where this server is among all datacenters' servers, None where that is not known."""

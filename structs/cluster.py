@@ -134,6 +134,8 @@ class RaftStatsReply(Record, frozen=True, kw_only=True):
     """Who answers: what is behind an address need not be whom the asker takes it for."""
     leader_id: str = ""
     """Whom the answering server takes for its leader, "" where it hears none."""
+    leaving: bool = False
+    """It has begun to leave the cluster."""
 
 
 class BootstrapHello(Record, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """Status.*: answered by whoever is asked, without a token. Source: HTTP API, section 13; servers, section 5."""
 
+from msgspec.structs import replace
+
 from acl.access import NOBODY, SERVER
 from server.consensus import Consensus
 from server.endpoints.registry import Call, Kind, method
@@ -29,9 +31,10 @@ def peers(call: Call, request: Empty) -> PeersReply:
 def raft_stats(call: Call, request: Empty) -> RaftStatsReply:
     """Where this server's log stands."""
     services = call.services
-    return raft_stats_of(
+    stats = raft_stats_of(
         services.raft, server_id=services.config.node_id, applied_index=services.machine.raft_index_visible
     )
+    return replace(stats, leaving=services.is_leaving)
 
 
 def raft_stats_of(raft: Consensus, *, server_id: str, applied_index: int) -> RaftStatsReply:

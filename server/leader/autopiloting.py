@@ -99,6 +99,11 @@ class Autopilot:
         """Ask a server whether it is at this address; at most `PROBE_TIMEOUT_S`."""
         return peer.server_id == self._self_id or await self._prober.ask(peer) is not None
 
+    async def stays(self, peer: Peer) -> bool:
+        """Ask a server whether it is there and does not leave; at most `PROBE_TIMEOUT_S`."""
+        stats = await self._prober.ask(peer)
+        return stats is not None and not stats.leaving
+
     def look_now(self, *, clean_up: bool = False) -> None:
         """Servers have come, gone or changed: begin the next round at once."""
         if clean_up:

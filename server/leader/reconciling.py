@@ -50,6 +50,9 @@ WRITES_MAX = 32
 WRITE_TIMEOUT_S = 10.0
 READDRESS_ATTEMPTS_MAX = 10
 """A server that has moved is looked for so often, `RETRY_S` apart, before only the periodic pass looks for it."""
+OBJECTION_S = 3.0
+"""A server that is said to have left, still answers and does not say itself that it leaves has so long to object: else
+one forged packet would take a healthy server's vote."""
 BARRIER_TIMEOUT_S = 120.0
 RETRY_S = 1.0
 """After a failure everything is looked at again, not sooner than this."""
@@ -87,6 +90,8 @@ class Reconciliation:
         """Name -> the member as it was last if gossip has forgotten it, else None: it is looked up."""
         self._unproven: dict[str, int] = {}
         """How often a server of the configuration was not found at the address that it announces."""
+        self._said_left_s: dict[str, float] = {}
+        """When a server of the configuration that is there was first said to have left."""
         self._runs = False
         self._wants_pass = False
         self._pass_allowed_s = -math.inf
@@ -101,6 +106,7 @@ class Reconciliation:
             return
         for member in members:
             self._unproven.pop(node_id(member), None)
+            self._said_left_s.pop(node_id(member), None)
             if member.name in self._queue or len(self._queue) < QUEUE_MAX or self._is_voter(member):
                 self._queue[member.name] = member if kind == REAP else None
             else:
@@ -120,6 +126,7 @@ class Reconciliation:
         """Reconcile until cancelled."""
         self._queue.clear()
         self._unproven.clear()
+        self._said_left_s.clear()
         self._runs, self._wants_pass = True, True
         due_s = trio.current_time() + PASS_INTERVAL_S
         try:
@@ -203,10 +210,19 @@ class Reconciliation:
             done = await self._write(commands[first : first + WRITES_MAX]) and done
         for action in actions:
             if isinstance(action, RemoveServer):
-                done = await self._changes.remove(action.peer, "left") and done
+                done = await self._remove(action.peer) and done
             elif isinstance(action, Readdress):
                 done = await self._readdress(action.peer) and done
         return done
+
+    async def _remove(self, peer: Peer) -> bool:
+        """Take out a server that has left, as gossip says. Others may say so of a healthy one, which then objects."""
+        said_s = self._said_left_s.setdefault(peer.server_id, trio.current_time())
+        if trio.current_time() - said_s < OBJECTION_S and await self._autopilot.stays(peer):
+            _log.warn("a server has left, says gossip, but it is there", server=peer.name, address=peer.address)
+            return False
+        self._said_left_s.pop(peer.server_id, None)
+        return await self._changes.remove(peer, "left")
 
     async def _readdress(self, peer: Peer) -> bool:
         """Give a server the address that it announces, if it is there; who has just started may need a moment."""

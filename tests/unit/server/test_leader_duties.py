@@ -16,7 +16,7 @@ from fsm.commands.registry import DEREGISTER, REGISTER
 from fsm.store import autopilot, checks, nodes, services
 from server.leader.autopiloting import HEALTH_INTERVAL_S
 from server.leader.reconcile import plan_members
-from server.leader.reconciling import PASS_INTERVAL_S, QUEUE_MAX, READDRESS_ATTEMPTS_MAX, WRITES_MAX
+from server.leader.reconciling import OBJECTION_S, PASS_INTERVAL_S, QUEUE_MAX, READDRESS_ATTEMPTS_MAX, WRITES_MAX
 from structs.autopilot import ServerHealthReply, ServerHealthRequest
 from structs.catalog import DeregisterCommand, RegisterCommand
 from structs.cluster import Member, MemberStatus, Peer, RaftConfigurationReply, RaftConfigurationRequest, RaftStatsReply
@@ -396,14 +396,43 @@ async def test_a_server_that_left_is_out_at_once_and_may_come_back(tmp_path: Pat
             await parts.raft.add_peer(answering(parts, number))
             parts.gossip.network.show(server(f"s{number}"))
         await trio.sleep(SOON_S)
+        answering(parts, 3, leaving=True)
         parts.gossip.network.set_status("s3", MemberStatus.LEFT)
         await trio.sleep(SOON_S)
         assert voters(parts) == ["id-1", "id-2"]
         assert serf_status(parts, "s3") is None
+        answering(parts, 3)
         parts.gossip.network.show(server("s3"))
         await trio.sleep(15.0)
         assert voters(parts) == ["id-1", "id-2", "id-3"]
         assert serf_status(parts, "s3") == "passing"
+
+
+async def test_a_healthy_server_that_others_say_has_left_keeps_its_vote_if_it_objects(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    async with leading(tmp_path) as parts:
+        for number in (2, 3):
+            await parts.raft.add_peer(answering(parts, number))
+            parts.gossip.network.show(server(f"s{number}"))
+        await trio.sleep(SOON_S)
+        parts.gossip.network.set_status("s3", MemberStatus.LEFT)
+        await trio.sleep(OBJECTION_S - 0.5)
+        assert voters(parts) == ["id-1", "id-2", "id-3"]
+        parts.gossip.network.show(server("s3"))
+        await trio.sleep(10.0)
+        assert voters(parts) == ["id-1", "id-2", "id-3"]
+
+
+async def test_who_is_forced_out_goes_although_it_still_answers(tmp_path: Path, autojump_clock: Clock) -> None:
+    async with leading(tmp_path) as parts:
+        for number in (2, 3):
+            await parts.raft.add_peer(answering(parts, number))
+            parts.gossip.network.show(server(f"s{number}"))
+        await trio.sleep(SOON_S)
+        parts.gossip.network.set_status("s3", MemberStatus.LEFT)
+        await trio.sleep(OBJECTION_S + 2.0)
+        assert voters(parts) == ["id-1", "id-2"]
 
 
 async def test_a_failed_server_that_is_forced_out_leaves_catalog_and_configuration(
