@@ -16,6 +16,7 @@ from typing import Final
 
 from base.errors import RateLimited, Unreachable
 from rpc.errors import ProtocolViolated
+from rpc.kept import Kept
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -60,14 +61,6 @@ OUT_BYTES_MAX: Final = MIB
 wait."""
 WAITING_BYTES_MAX: Final = 64 * MIB
 """Data of all streams that waits for credit. Beyond it the other side asks and does not read: the session ends."""
-KEPT_BYTES_MAX: Final = 32 * MIB
-"""Received data of all streams that nobody has made a message of: 64 values of the largest size arriving side by side.
-A stream that needs more is reset."""
-KEPT_BYTES_ALL_MAX: Final = 256 * MIB
-"""The same for all sessions that are served together: whoever may connect could else hold a part of a request on each
-of many, for ever."""
-KEPT_BYTES_FREE: Final = 256 * KIB
-"""What one session may keep whatever the others do."""
 JOIN_BYTES_MAX: Final = 128 * KIB
 """Output is joined to pieces of about this size."""
 BY_REFERENCE_BYTES: Final = 4 * KIB
@@ -119,15 +112,6 @@ class YamuxStream:
         self.reset = False
         """Over at once in both directions: reset by either side, or the session has ended."""
         self.wake: Callable[[], None] = _nobody
-
-
-class Kept:
-    """Received data that nobody has made a message of, of all sessions that share it."""
-
-    __slots__ = ("bytes_count",)
-
-    def __init__(self) -> None:
-        self.bytes_count = 0
 
 
 class Session:
@@ -239,7 +223,7 @@ class Session:
             return True
         self._count_kept(bytes_count - stream.bytes_kept)
         stream.bytes_kept = bytes_count
-        if not bytes_count or not self._keeps_too_much:
+        if not bytes_count or not self._kept.is_too_much(self.bytes_kept):
             return True
         self.abort(stream)
         return False
@@ -247,12 +231,6 @@ class Session:
     def _count_kept(self, bytes_count: int) -> None:
         self.bytes_kept += bytes_count
         self._kept.bytes_count += bytes_count
-
-    @property
-    def _keeps_too_much(self) -> bool:
-        if self.bytes_kept > KEPT_BYTES_FREE and self._kept.bytes_count > KEPT_BYTES_ALL_MAX:
-            return True
-        return self.bytes_kept > KEPT_BYTES_MAX
 
     def go_away(self, code: int) -> None:
         """Tell the other side that no more streams are taken; with another code than 0 that the session is over."""
@@ -442,7 +420,7 @@ class Session:
         stream.received.append(piece)
         stream.bytes_received += len(piece)
         self._count_kept(len(piece))
-        if self._keeps_too_much:
+        if self._kept.is_too_much(self.bytes_kept):
             self.abort(stream)
         stream.wake()
 

@@ -9,16 +9,9 @@ from base.errors import Unreachable
 from base.network import Stream
 from rpc.errors import ProtocolViolated
 from rpc.hub import Hub
+from rpc.kept import Kept
 from rpc.outlet import Outlet
-from rpc.yamux import (
-    GO_AWAY_NORMAL,
-    GO_AWAY_PROTOCOL_ERROR,
-    OUT_BYTES_MAX,
-    WAITING_BYTES_MAX,
-    Kept,
-    Session,
-    YamuxStream,
-)
+from rpc.yamux import GO_AWAY_NORMAL, GO_AWAY_PROTOCOL_ERROR, OUT_BYTES_MAX, WAITING_BYTES_MAX, Session, YamuxStream
 
 RECEIVE_BYTES: Final = 64 * 1024
 """One receive; see rpc/connection.py."""

@@ -78,6 +78,12 @@ class ForeignSite:
             while self.waiting != count:
                 await self._changed.wait()
 
+    async def until_calls(self, count: int) -> None:
+        """Wait until at least so many calls have come."""
+        with trio.fail_after(TIMEOUT_S):
+            while len(self.callers) < count:
+                await trio.sleep(0.005)
+
     async def until_connections(self, count: int) -> None:
         """Wait until the listener holds so many connections."""
         with trio.fail_after(TIMEOUT_S):

@@ -5,16 +5,21 @@ Weakness class: lists that are filled by whoever comes first, or loudest.
 
 import random
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from agent.servers import SERVERS_MAX, ServerList
 from base.limits import Turns
+from fsm.store import nodes
 from server.flooding import TARGETS_MAX, Flooding
 from server.leader.autopiloting import STRANGERS_MAX
+from server.leader.reconcile import plan_members
+from structs.cluster import Member
 from tests.fakes.gossip import FakeGossip
-from tests.fakes.members import server
+from tests.fakes.members import client, server
 from tests.fakes.server_parts import server_parts
 
 Clock = trio.testing.MockClock
@@ -75,3 +80,25 @@ async def test_forged_servers_do_not_keep_a_server_from_joining_the_wan(autojump
                 break
         nursery.cancel_scope.cancel()
     assert "10.0.0.2:8302" in wan.joined
+
+
+async def test_everybody_is_looked_at_in_slices_and_others_have_their_turn_in_between(
+    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.leader.reconciling.SLICE_COUNT", 2)
+    looked_at: list[int] = []
+
+    def spy(members: list[Member], *arguments: Any, **options: Any) -> list[Any]:
+        looked_at.append(len(members))
+        return plan_members(members, *arguments, **options)
+
+    monkeypatch.setattr("server.leader.reconciling.plan_members", spy)
+    async with server_parts(tmp_path) as parts, trio.open_nursery() as nursery:
+        for number in range(5, 9):
+            parts.gossip.network.show(client(f"c{number}"))
+        await nursery.start(parts.duties.leadership.run)
+        await trio.sleep(0.5)
+        with parts.machine.read() as view:
+            assert all(nodes.get(view, f"c{number}") is not None for number in range(5, 9))
+        nursery.cancel_scope.cancel()
+    assert looked_at[:4] == [2, 2, 1, 0]

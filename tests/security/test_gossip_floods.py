@@ -39,8 +39,9 @@ async def probe_s(port: int) -> float:
 
 async def until_held(member: Member) -> None:
     """Wait until long messages are on their way in."""
-    while not member.driver._intake.held_bytes:
-        await trio.sleep(0.001)
+    with trio.fail_after(30.0):
+        while not member.driver._intake.held_bytes:
+            await trio.sleep(0.001)
 
 
 async def exchange(port: int, data: bytes) -> bytes:

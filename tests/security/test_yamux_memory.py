@@ -5,8 +5,9 @@ Weakness class: bounds for each of something of which anybody may open as many a
 
 import pytest
 
-from rpc import yamux
-from rpc.yamux import DATA, HEADER, KEPT_BYTES_FREE, SYN, VERSION, Kept, Session, YamuxStream
+from rpc import kept as bounds
+from rpc.kept import KEPT_BYTES_FREE, Kept
+from rpc.yamux import DATA, HEADER, SYN, VERSION, Session, YamuxStream
 
 
 def opened(kept: Kept) -> tuple[Session, list[YamuxStream]]:
@@ -20,7 +21,7 @@ def bring(session: Session, number: int, size: int) -> None:
 
 
 def test_what_all_sessions_keep_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamux, "KEPT_BYTES_ALL_MAX", 4 * KEPT_BYTES_FREE)
+    monkeypatch.setattr(bounds, "KEPT_BYTES_ALL_MAX", 4 * KEPT_BYTES_FREE)
     kept = Kept()
     sessions = [opened(kept) for _ in range(4)]
     for session, _ in sessions:
@@ -32,7 +33,7 @@ def test_what_all_sessions_keep_together_is_bounded(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_session_gets_its_share_whatever_the_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamux, "KEPT_BYTES_ALL_MAX", KEPT_BYTES_FREE)
+    monkeypatch.setattr(bounds, "KEPT_BYTES_ALL_MAX", KEPT_BYTES_FREE)
     kept = Kept()
     greedy, _ = opened(kept)
     for number in range(1, 9, 2):

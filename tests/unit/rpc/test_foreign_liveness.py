@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from base.network import RealNetwork
-from rpc import foreign, foreign_pool, peers, yamux, yamux_session
+from rpc import foreign_plain, foreign_pool, peers, yamux, yamux_session
 from rpc.foreign_pool import ForeignPool
 from tests.fakes.foreign_site import TIMEOUT_S, beside, foreign_site
 from tests.fakes.foreign_wire import PING, SYN, ForeignServerDouble, dial, dial_raw, frame, request_bytes
@@ -13,7 +13,7 @@ from tests.fakes.foreign_wire import PING, SYN, ForeignServerDouble, dial, dial_
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as the hub looks at all, and few of them."""
-    for module in (yamux_session, foreign):
+    for module in (yamux_session, foreign_plain):
         monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.0)
     monkeypatch.setattr(yamux, "PING_AFTER_LOOKS", 2)
     monkeypatch.setattr(yamux, "DEAD_AFTER_LOOKS", 6)
@@ -50,7 +50,7 @@ async def test_a_caller_that_answers_pings_may_wait_as_long_as_it_likes() -> Non
 async def test_a_caller_that_takes_no_output_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yamux, "DEAD_AFTER_LOOKS", 10_000)
     monkeypatch.setattr(yamux_session, "STALLED_LOOKS_MAX", 3)
-    monkeypatch.setattr(foreign, "STALLED_LOOKS_MAX", 3)
+    monkeypatch.setattr(foreign_plain, "STALLED_LOOKS_MAX", 3)
     async with foreign_site() as site:
         multiplexed = await beside(dial_raw, site.address, b"\x04")
         ask = request_bytes(1, "Size.Now", 16 << 20)
@@ -65,7 +65,7 @@ async def test_a_caller_that_takes_no_output_is_closed(monkeypatch: pytest.Monke
 
 
 async def test_a_plain_connection_without_calls_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "PLAIN_IDLE_S", 0.2)
+    monkeypatch.setattr(foreign_plain, "IDLE_S", 0.2)
     async with foreign_site() as site:
         connection = await beside(dial_raw, site.address, b"\x00")
         assert await beside(connection.recv, 1) == b""

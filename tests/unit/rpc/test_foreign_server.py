@@ -6,12 +6,12 @@ from contextlib import suppress
 import pytest
 import trio
 
-from rpc import foreign
+from rpc import foreign_plain
 from rpc.foreign_messages import REQUEST_BYTES_MAX
 from rpc.listener import ListenerLimits
 from rpc.yamux import HEADER_BYTES
 from rpc.yamux_session import YamuxConnection
-from tests.fakes.foreign_site import ForeignSite, beside, foreign_site
+from tests.fakes.foreign_site import TIMEOUT_S, ForeignSite, beside, foreign_site
 from tests.fakes.foreign_wire import (
     DATA,
     FIN,
@@ -153,12 +153,12 @@ async def test_answers_that_nobody_reads_wait_with_their_calls(monkeypatch: pyte
 
     async with foreign_site() as site:
         session = await beside(begin, site.address)
-        while len(site.callers) < 10:
-            await trio.sleep(0.005)
+        await site.until_calls(1)
         (link,) = site.listener._hub.connections
         assert isinstance(link, YamuxConnection)
-        while not link.congested:
-            await trio.sleep(0.005)
+        with trio.fail_after(TIMEOUT_S):
+            while not link.congested:  # how many calls have begun by then depends on how the requests arrived
+                await trio.sleep(0.005)
         assert link.session.waiting_bytes <= 2_000_000
         for line in list(session.lines.values()):
             assert len((await beside(line.answer))[1]) == 800_000
@@ -251,7 +251,7 @@ async def test_an_argument_that_is_not_understood_ends_a_plain_connection_after_
 
 async def test_a_plain_connection_that_asks_without_reading_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answers fill the kernel's buffers and one output; no further call is taken then."""
-    monkeypatch.setattr(foreign, "PLAIN_OUT_BYTES_MAX", 1000)
+    monkeypatch.setattr(foreign_plain, "OUT_BYTES_MAX", 1000)
     async with foreign_site() as site:
         connection = await beside(dial_raw, site.address, b"\x00")
         connection.setblocking(False)

@@ -194,7 +194,7 @@ def test_streams_may_be_opened_out_of_order() -> None:
 
 
 def test_received_data_that_nobody_takes_is_bounded_over_all_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yamux, "KEPT_BYTES_MAX", 1000)
+    monkeypatch.setattr("rpc.kept.KEPT_BYTES_MAX", 1000)
     session, streams = server()
     session.feed(frame(DATA, SYN, 1, 900, bytes(900)) + frame(DATA, SYN, 3, 200, bytes(200)))
     assert not streams[0].reset

@@ -1,61 +1,25 @@
 """The leader's part in membership, with a real state machine and log, and gossip that a test moves by hand."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace
 
-from base import codec
 from base.errors import NoLeader, OutcomeUnknown
 from fsm.commands.registry import DEREGISTER, REGISTER
 from fsm.store import autopilot, checks, nodes, services
 from server.leader.autopiloting import HEALTH_INTERVAL_S
-from server.leader.reconcile import plan_members
-from server.leader.reconciling import OBJECTION_S, PASS_INTERVAL_S, QUEUE_MAX, READDRESS_ATTEMPTS_MAX, WRITES_MAX
+from server.leader.reconciling import PASS_INTERVAL_S, QUEUE_MAX, READDRESS_ATTEMPTS_MAX, WRITES_MAX
 from structs.autopilot import ServerHealthReply, ServerHealthRequest
 from structs.catalog import DeregisterCommand, RegisterCommand
-from structs.cluster import Member, MemberStatus, Peer, RaftConfigurationReply, RaftConfigurationRequest, RaftStatsReply
+from structs.cluster import MemberStatus, Peer, RaftConfigurationReply, RaftConfigurationRequest
+from tests.fakes.leading import SOON_S, answering, leading, voters
 from tests.fakes.members import client, server
 from tests.fakes.server_parts import ServerParts, server_parts
 
 Clock = trio.testing.MockClock
-SOON_S = 0.5
-
-
-@asynccontextmanager
-async def leading(folder: Path) -> AsyncGenerator[ServerParts, None]:
-    """Server s1, which leads a cluster of one and does its duties."""
-    async with server_parts(folder) as parts, trio.open_nursery() as nursery:
-        await nursery.start(parts.duties.leadership.run)
-        await trio.sleep(SOON_S)
-        yield parts
-        nursery.cancel_scope.cancel()
-
-
-def answering(parts: ServerParts, number: int, **changes: object) -> Peer:
-    """Server `number` is there: it answers as a healthy follower of s1 would."""
-    peer = Peer(server_id=f"id-{number}", name=f"s{number}", address=f"10.0.0.{number}:8300")
-
-    def handler(method: str, body: bytes, caller: object) -> bytes:
-        core = parts.raft.statistics().core
-        reply = RaftStatsReply(
-            last_contact_s=0.05, term=1, last_index=core.last_index, commit_index=core.commit_index,
-            applied_index=core.last_index, leader=False, last_term=core.last_term, server_id=peer.server_id,
-            leader_id="id-1",
-        )  # fmt: skip
-        return codec.encode(replace(reply, **changes))
-
-    parts.pool.handlers[peer.address] = handler
-    return peer
-
-
-def voters(parts: ServerParts) -> list[str]:
-    return sorted(peer.server_id for peer in parts.raft.configuration())
 
 
 def serf_status(parts: ServerParts, name: str) -> str | None:
@@ -179,27 +143,6 @@ async def test_a_hundred_agents_that_join_at_once_are_registered_a_bounded_numbe
         assert written(parts) - before == 100, "each is written once"
         assert reconciliation.in_flight_max == WRITES_MAX
         assert reconciliation.passes_total == 2, "more than the queue holds costs one look at everybody"
-
-
-async def test_everybody_is_looked_at_in_slices_and_others_have_their_turn_in_between(
-    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("server.leader.reconciling.SLICE_COUNT", 2)
-    looked_at: list[int] = []
-
-    def spy(members: list[Member], *arguments: Any, **options: Any) -> list[Any]:
-        looked_at.append(len(members))
-        return plan_members(members, *arguments, **options)
-
-    monkeypatch.setattr("server.leader.reconciling.plan_members", spy)
-    async with server_parts(tmp_path) as parts, trio.open_nursery() as nursery:
-        for number in range(5, 9):
-            parts.gossip.network.show(client(f"c{number}"))
-        await nursery.start(parts.duties.leadership.run)
-        await trio.sleep(SOON_S)
-        assert [serf_status(parts, f"c{number}") for number in range(5, 9)] == ["passing"] * 4
-        nursery.cancel_scope.cancel()
-    assert looked_at[:4] == [2, 2, 1, 0]
 
 
 async def test_members_that_come_and_go_quickly_are_written_as_they_are_at_last(
@@ -406,33 +349,6 @@ async def test_a_server_that_left_is_out_at_once_and_may_come_back(tmp_path: Pat
         await trio.sleep(15.0)
         assert voters(parts) == ["id-1", "id-2", "id-3"]
         assert serf_status(parts, "s3") == "passing"
-
-
-async def test_a_healthy_server_that_others_say_has_left_keeps_its_vote_if_it_objects(
-    tmp_path: Path, autojump_clock: Clock
-) -> None:
-    async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
-        parts.gossip.network.set_status("s3", MemberStatus.LEFT)
-        await trio.sleep(OBJECTION_S - 0.5)
-        assert voters(parts) == ["id-1", "id-2", "id-3"]
-        parts.gossip.network.show(server("s3"))
-        await trio.sleep(10.0)
-        assert voters(parts) == ["id-1", "id-2", "id-3"]
-
-
-async def test_who_is_forced_out_goes_although_it_still_answers(tmp_path: Path, autojump_clock: Clock) -> None:
-    async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
-        parts.gossip.network.set_status("s3", MemberStatus.LEFT)
-        await trio.sleep(OBJECTION_S + 2.0)
-        assert voters(parts) == ["id-1", "id-2"]
 
 
 async def test_a_failed_server_that_is_forced_out_leaves_catalog_and_configuration(
