@@ -1,6 +1,7 @@
 """Sans-IO: somebody else has our name: the others are asked whose it is, and who loses must go.
 
-Clients ask and obey; servers only write it to the log. Source: wire format, section 8.6.
+Clients ask and obey; servers only write it to the log. Silence counts as lost, but only the third time: a forged packet
+at a moment when answers get lost would else end an agent. Source: wire format, section 8.6.
 """
 
 import math
@@ -18,6 +19,8 @@ from gossip.snapshot import address_text
 QUERY = "conflict"
 QUIET_S = 10.0
 """Conflicts come with every alive message of the other one. In this time one line is written and one question asked."""
+ATTEMPTS_MAX = 3
+"""So often it is asked whose name ours is while nobody answers."""
 
 
 class Conflicts:
@@ -30,6 +33,7 @@ class Conflicts:
         self._quiet_until_s = {True: -math.inf, False: -math.inf}
         """For conflicts about our name, and for all others."""
         self._under_way = False
+        self._silences_count = 0
 
     def noticed(self, now_s: float, known: Node, other: Node) -> None:
         """Somebody says to be `other`, though the name belongs to `known`."""
@@ -43,6 +47,7 @@ class Conflicts:
         # With nobody there to ask, an empty count would be lost: a stranger's one packet could end a lone member.
         alone = self._context.lower.alive_count <= 1
         if ours and self._context.settings.resolves_conflicts and not self._under_way and not alone:
+            self._silences_count = 0
             self._ask(now_s)
 
     def answer(self, now_s: float, query: Query) -> bytes | None:
@@ -66,6 +71,11 @@ class Conflicts:
         self._under_way = False
         address = self._context.lower.local.address
         answers = [answer for answer in map(_read, result.answers.values()) if answer is not None]
+        if not answers and self._silences_count < ATTEMPTS_MAX - 1:
+            self._silences_count += 1
+            self._context.log("warn", "nobody has said whose name ours is, asking again")
+            self._ask(now_s)
+            return
         matching = sum(Address(answer.host, answer.port) == address for answer in answers)
         majority = len(answers) // 2 + 1
         fields = {"matching_count": matching, "answers_count": len(answers)}

@@ -42,6 +42,17 @@ def test_a_client_asks_and_obeys(answers: list[bytes], stays: bool) -> None:
     assert bool(world.seen(Stop)) is not stays
 
 
+def test_silence_is_asked_again_before_it_counts() -> None:
+    world = UpperWorld("a")
+    assert conflict(world)
+    world.later(4)
+    asked = [message for message in world.passed_on() if isinstance(message, Query)]
+    answer(world, max(asked, key=lambda query: query.lamport_time), "a", encode(OURS))
+    world.later(30)
+    assert not world.seen(Stop)
+    assert len([log for log in world.seen(Log) if "asking again" in log.text]) == 1
+
+
 def test_it_is_over_as_soon_as_all_others_have_answered() -> None:
     world = UpperWorld("a")
     (asked,) = conflict(world)
