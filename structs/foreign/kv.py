@@ -46,10 +46,11 @@ ENTRY = Table(
     Field("CreateIndex", "create_index", UNSIGNED),
     Field("ModifyIndex", "modify_index", UNSIGNED),
 )
-COMMAND = Table(
-    KVCommand,
-    Field("Op", "verb", word_of(KVVerb, "KV verb")),
-    Inside(
+
+
+def wanted(index: str) -> Inside:
+    """Return the entry that a write asks for; `index` is our name for the index that is compared."""
+    return Inside(
         "DirEnt",
         Constant("LockIndex", 0),
         Field("Key", "key", TEXT),
@@ -57,9 +58,11 @@ COMMAND = Table(
         Field("Value", "value", BYTES),
         Field("Session", "session", TEXT),
         Constant("CreateIndex", 0),
-        Field("ModifyIndex", "cas_index", UNSIGNED),
-    ),
-)
+        Field("ModifyIndex", index, UNSIGNED),
+    )
+
+
+COMMAND = Table(KVCommand, Field("Op", "verb", word_of(KVVerb, "KV verb")), wanted("cas_index"))
 APPLY = Table(KVApplyRequest, Flat("options", WRITE_OPTIONS), Flat("command", COMMAND))
 GET = Table(KVGetRequest, Field("Key", "key", TEXT), Flat("options", QUERY_OPTIONS))
 LIST = Table(KVListRequest, Field("Key", "prefix", TEXT), Flat("options", QUERY_OPTIONS))

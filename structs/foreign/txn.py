@@ -5,12 +5,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from structs.foreign.fields import (
-    BYTES,
     PROSE,
     SIGNED,
     TEXT,
-    UNSIGNED,
-    Constant,
     Entry,
     Field,
     Flat,
@@ -19,7 +16,7 @@ from structs.foreign.fields import (
     filled,
     list_of,
 )
-from structs.foreign.kv import ENTRY
+from structs.foreign.kv import ENTRY, wanted
 from structs.foreign.options import QUERY_META, QUERY_OPTIONS, WRITE_OPTIONS
 from structs.foreign.row import ForeignMethod
 from structs.kv import KVEntry
@@ -31,16 +28,7 @@ OPERATION = Table(
     Inside(
         "KV",
         Field("Verb", "verb", TEXT),
-        Inside(
-            "DirEnt",
-            Constant("LockIndex", 0),
-            Field("Key", "key", TEXT),
-            Field("Flags", "flags", UNSIGNED),
-            Field("Value", "value", BYTES),
-            Field("Session", "session", TEXT),
-            Constant("CreateIndex", 0),
-            Field("ModifyIndex", "index", UNSIGNED),
-        ),
+        wanted("index"),
     ),
 )
 OPERATIONS = Field("Ops", "operations", filled(list_of(OPERATION.shape), list))

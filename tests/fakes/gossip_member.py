@@ -1,9 +1,10 @@
 """One gossip member on the loopback: real sockets, files and machine, with nothing of an agent around it."""
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -97,3 +98,21 @@ async def until(condition: Callable[[], bool], what: str = "it") -> None:
             await trio.sleep(0.005)
         return
     raise AssertionError(f"{what} did not come about")
+
+
+class Runs(Protocol):
+    """What has a task."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """See GossipPool."""
+
+
+@asynccontextmanager
+async def running(*pools: Runs) -> AsyncIterator[None]:
+    """All of them, for the time of the block."""
+    with trio.fail_after(TIMEOUT_S * 2):
+        async with trio.open_nursery() as nursery:
+            for pool in pools:
+                await nursery.start(pool.run)
+            yield
+            nursery.cancel_scope.cancel()

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from fsm import archive, snapshot
 from fsm.commands.refusal import Refusal
-from fsm.machine import Machine
 from fsm.store import checks, coordinate, nodes, services
-from fsm.store.store import Store
-from fsm.watch import WatchRegistry
-from structs.archive import ArchiveMeta
 from structs.catalog import CONNECT_PROXY, SERF_CHECK_ID, HealthCheck, NodeService
 from structs.coordinate import Coordinate, NodeCoordinate
 from tests.fakes.replica import Replica
+from tests.property.going_on import GoingOn
 
 NODES = ["a", "A", "b", "a\x00", "é" * 300]
 IDS = ["", "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"]
@@ -165,7 +160,7 @@ class Model:
         self.bump(index, "nodes")
 
 
-class CatalogAgainstModel(RuleBasedStateMachine):
+class CatalogAgainstModel(GoingOn):
     """Registrations of all kinds, deregistrations, positions; snapshots, archives and replays in between."""
 
     @initialize()
@@ -233,37 +228,6 @@ class CatalogAgainstModel(RuleBasedStateMachine):
         self.replica.locate(
             *[NodeCoordinate(node=node, coordinate=Coordinate(vec=[x] + [0.0] * 7)) for node, x in places]
         )
-
-    @rule()
-    def go_on_from_a_snapshot(self) -> None:
-        copy = self.directory / f"copy-{self.stores}.mdb"
-        self.stores += 1
-        snapshot.write_copy(self.replica.machine.store, copy)
-        self.replica.machine.replace_store(snapshot.open_copy(copy, self.directory / f"state-{self.stores}"))
-
-    @rule()
-    def go_on_elsewhere_from_an_archive(self) -> None:
-        file = io.BytesIO()
-        with self.replica.machine.read() as view:
-            archive.write_archive(view, file, ArchiveMeta(snapshot_id="s", index=view.index, term=view.term))
-        self.stores += 1
-        before = self.replica
-        self.replica = Replica(self.directory / f"state-{self.stores}")
-        for command in archive.read_archive(file).commands("restore"):
-            self.replica.run(command)
-        assert self.replica.dump() == before.dump()
-        before.close()
-
-    @rule()
-    def go_on_by_replaying_the_log(self) -> None:
-        """In one batch, on a fresh machine: the same digest."""
-        with tempfile.TemporaryDirectory() as folder:
-            machine = Machine(Store.create(Path(folder)), WatchRegistry())
-            for index, command in enumerate(self.replica.log, 1):
-                machine.apply(index, 1, command)
-            machine.commit_batch()
-            assert machine.digest_now == self.replica.machine.digest_now
-            machine.close()
 
     @invariant()
     def tables_agree(self) -> None:

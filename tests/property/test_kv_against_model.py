@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from fsm import archive, snapshot
-from fsm.machine import Machine
 from fsm.store import kv
-from fsm.store.store import Store
-from fsm.watch import WatchRegistry, WatchSet
-from structs.archive import ArchiveMeta
+from fsm.watch import WatchSet
 from structs.kv import KVVerb
 from structs.txn import TxnOp
 from tests.fakes.replica import Replica
+from tests.property.going_on import GoingOn
 
 LONG = "x" * 478
 KEYS = ["a", "a/", "a/b", "a/b/c", "a/c", "b", LONG, LONG + "/1", LONG + "/12", LONG + "/1" + LONG + "y" * 40]
@@ -75,7 +71,7 @@ class Model:
         return (max(under, default=0) if prefix else 0) or max(1, self.table_index)
 
 
-class KVAgainstModel(RuleBasedStateMachine):
+class KVAgainstModel(GoingOn):
     """Short and long keys, all verbs, transactions, reaping, batches, snapshots and archives in between."""
 
     @initialize()
@@ -155,39 +151,6 @@ class KVAgainstModel(RuleBasedStateMachine):
         self.replica.reap(index)
         self.model.graves = {name: at for name, at in self.model.graves.items() if at > index}
         self.seen.clear()  # without their tombstones, indexes of prefixes may fall
-
-    @rule()
-    def go_on_from_a_snapshot(self) -> None:
-        copy = self.directory / f"copy-{self.stores}.mdb"
-        self.stores += 1
-        facts = snapshot.write_copy(self.replica.machine.store, copy)
-        machine = self.replica.machine
-        assert (facts.raft_index, facts.digest) == (machine.raft_index_applied, machine.digest_now)
-        machine.replace_store(snapshot.open_copy(copy, self.directory / f"state-{self.stores}"))
-
-    @rule()
-    def go_on_elsewhere_from_an_archive(self) -> None:
-        file = io.BytesIO()
-        with self.replica.machine.read() as view:
-            archive.write_archive(view, file, ArchiveMeta(snapshot_id="s", index=view.index, term=view.term))
-        self.stores += 1
-        before = self.replica
-        self.replica = Replica(self.directory / f"state-{self.stores}")
-        for command in archive.read_archive(file).commands("restore"):
-            self.replica.run(command)
-        assert self.replica.dump() == before.dump()
-        before.close()
-
-    @rule()
-    def go_on_by_replaying_the_log(self) -> None:
-        """In one batch, on a fresh machine: the same digest."""
-        with tempfile.TemporaryDirectory() as folder:
-            machine = Machine(Store.create(Path(folder)), WatchRegistry())
-            for index, command in enumerate(self.replica.log, 1):
-                machine.apply(index, 1, command)
-            machine.commit_batch()
-            assert machine.digest_now == self.replica.machine.digest_now
-            machine.close()
 
     @invariant()
     def reads_agree(self) -> None:

@@ -1,8 +1,6 @@
 """The pools of a process on real sockets: made as configured, joined as it asks, and what ends them."""
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import trio
 from msgspec.structs import replace
 
 from agent.config.runtime import HostPort, Join, RuntimeConfig
-from agent.gossip import Pool, lan_pool, timing_of, wan_pool
+from agent.gossip import lan_pool, timing_of, wan_pool
 from base.chance import Chance
 from base.errors import ConfigInvalid, InvalidRequest, NotFound
 from base.network import RealNetwork
@@ -18,20 +16,10 @@ from gossip.config import LAN, WAN
 from gossip.instructions import Stop, UserEventArrived
 from structs.cluster import Member, MemberStatus
 from tests.fakes.agent_pools import address, configured, discard, near, statuses, tags_of, wide
-from tests.fakes.gossip_member import TIMEOUT_S, until
+from tests.fakes.gossip_member import TIMEOUT_S, running, until
 
 ALIVE, LEFT, FAILED = MemberStatus.ALIVE, MemberStatus.LEFT, MemberStatus.FAILED
 KEY, OTHER_KEY = "AQEBAQEBAQEBAQEBAQEBAQ==", "AgICAgICAgICAgICAgICAg=="
-
-
-@asynccontextmanager
-async def running(*pools: Pool) -> AsyncIterator[None]:
-    with trio.fail_after(TIMEOUT_S * 2):
-        async with trio.open_nursery() as nursery:
-            for pool in pools:
-                await nursery.start(pool.run)
-            yield
-            nursery.cancel_scope.cancel()
 
 
 def joining(config: RuntimeConfig, **join: object) -> RuntimeConfig:

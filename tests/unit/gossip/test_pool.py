@@ -1,8 +1,6 @@
 """A pool in a thread of its own, seen from the loop that runs it."""
 
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -12,24 +10,13 @@ from gossip import instructions as ins
 from gossip.config import USER_EVENT_BYTES_MAX
 from gossip.driver import Deliver, GossipDriver
 from gossip.pool import GossipPool
-from tests.fakes.gossip_member import HOST, TIMEOUT_S, LoneMember, until
+from tests.fakes.gossip_member import HOST, TIMEOUT_S, LoneMember, running, until
 
 OLD, NEW = b"o" * 16, b"n" * 32
 
 
 def pool_of(member: LoneMember, *, own_thread: bool = True) -> GossipPool:
     return GossipPool(member.make_driver, leave_propagate_s=0.01, own_thread=own_thread)
-
-
-@asynccontextmanager
-async def running(*pools: GossipPool) -> AsyncIterator[None]:
-    """All of them, told by this loop."""
-    with trio.fail_after(TIMEOUT_S * 2):
-        async with trio.open_nursery() as nursery:
-            for pool in pools:
-                await nursery.start(pool.run)
-            yield
-            nursery.cancel_scope.cancel()
 
 
 def statuses(pool: GossipPool) -> dict[str, str]:
