@@ -65,6 +65,8 @@ JOIN_BYTES_MAX: Final = 128 * KIB
 """Output is joined to pieces of about this size."""
 BY_REFERENCE_BYTES: Final = 4 * KIB
 """From here on data follows its header as a piece of its own, not copied."""
+SMALL_BYTES_MAX: Final = KIB
+"""A received piece up to this is joined with the next one: a piece of two bytes takes twenty times that in memory."""
 PING_AFTER_LOOKS: Final = 10
 """Looks (a second apart) without a byte from the other side, after which it is asked for a sign of life."""
 DEAD_AFTER_LOOKS: Final = 20
@@ -417,7 +419,10 @@ class Session:
             return
         if stream.ended_far:
             raise ProtocolViolated(f"yamux: data behind the end of stream {stream.number}")
-        stream.received.append(piece)
+        if stream.received and len(stream.received[-1]) <= SMALL_BYTES_MAX:
+            stream.received[-1] += piece
+        else:
+            stream.received.append(piece)
         stream.bytes_received += len(piece)
         self._count_kept(len(piece))
         if self._kept.is_too_much(self.bytes_kept):

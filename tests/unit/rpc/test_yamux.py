@@ -1,5 +1,7 @@
 """The session alone: two of them joined by bytes, and one against what a member should never send."""
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -206,6 +208,17 @@ def test_received_data_that_nobody_takes_is_bounded_over_all_streams(monkeypatch
     assert not session.keep(streams[0], 1100)
     assert streams[0].reset
     assert session.bytes_kept == 0
+
+
+def test_small_pieces_that_nobody_takes_cost_little_more_than_their_bytes() -> None:
+    session, streams = server()
+    session.feed(frame(WINDOW_UPDATE, SYN, 1, 0))
+    sent = bytes(range(256)) * 64
+    for position in range(0, len(sent), 2):
+        session.feed(frame(DATA, 0, 1, 2, sent[position : position + 2]))
+    received = streams[0].received
+    assert sys.getsizeof(received) + sum(map(sys.getsizeof, received)) < 1.2 * len(sent)
+    assert taken(session, streams[0]) == sent
 
 
 def test_data_that_nobody_reads_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
