@@ -9,7 +9,7 @@ Acts only: what is to be done is decided in `reconcile.py`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import trio
@@ -174,7 +174,9 @@ class Reconciliation:
         with self._catalog() as catalog:
             actions = plan_members(gone, catalog, situation, reaped=True)
             actions += plan_unknown(self._gossip.members(), catalog, situation)
-        done = await self._carry_out(actions) and done
+        if not await self._carry_out(actions):
+            done = False
+            self._keep_reaped(gone)
         now_s = trio.current_time()
         self._pass_allowed_s = now_s + min((PASS_SHARE - 1) * (now_s - began_s), PASS_PAUSE_S_MAX)
         return done
@@ -190,7 +192,16 @@ class Reconciliation:
                     actions += plan_member(now[name], catalog, situation)
                 elif last is not None:
                     actions += plan_member(last, catalog, situation, reaped=True)
-        return await self._carry_out(actions)
+        done = await self._carry_out(actions)
+        if not done:
+            self._keep_reaped(member for name, member in queue.items() if member is not None and name not in now)
+        return done
+
+    def _keep_reaped(self, members: Iterable[Member]) -> None:
+        """Something went wrong: voters that gossip has forgotten wait for the next pass, which could not find them."""
+        for member in members:
+            if self._is_voter(member):
+                self._queue.setdefault(member.name, member)
 
     def _situation(self) -> Situation:
         return Situation(

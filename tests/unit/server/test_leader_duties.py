@@ -7,7 +7,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from base.errors import NoLeader, OutcomeUnknown
+from base.errors import NoLeader, OutcomeUnknown, Refused
 from fsm.commands.registry import DEREGISTER, REGISTER
 from fsm.store import autopilot, checks, nodes, services
 from server.leader.autopiloting import HEALTH_INTERVAL_S
@@ -317,6 +317,31 @@ async def test_a_voter_that_gossip_forgets_is_out_however_full_the_queue_is(
         await trio.sleep(2.0)
         assert voters(parts) == ["id-1", "id-2"]
         assert serf_status(parts, "s3") is None
+
+
+async def test_a_voter_that_gossip_forgets_is_out_though_the_first_tries_fail(
+    tmp_path: Path, autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with leading(tmp_path) as parts:
+        network = parts.gossip.network
+        for number in (2, 3):
+            await parts.raft.add_peer(answering(parts, number))
+            network.show(server(f"s{number}"))
+        await trio.sleep(SOON_S)
+        network.set_status("s3", MemberStatus.FAILED)
+        del parts.pool.handlers["10.0.0.3:8300"]
+        await trio.sleep(SOON_S)
+        remove, refusals = parts.raft.remove_peer, [Refused("another change is in progress")] * 2
+
+        async def remove_peer(server_id: str) -> None:
+            if refusals:
+                raise refusals.pop()
+            await remove(server_id)
+
+        monkeypatch.setattr(parts.raft, "remove_peer", remove_peer)
+        network.reap("s3")
+        await trio.sleep(5.0)
+        assert voters(parts) == ["id-1", "id-2"]
 
 
 async def test_a_lost_disk_is_replaced_after_the_new_one_has_stood_by(tmp_path: Path, autojump_clock: Clock) -> None:
