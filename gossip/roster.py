@@ -159,10 +159,11 @@ class Roster:
         known = self.known.get(name)
         if known is None:
             return self.recent.remember(now_s, name, time, leave=True)
-        if time <= known.status_time:
-            return False
         if name == self._context.settings.name and not self.leaving:
-            self._refute(now_s)
+            if time >= known.status_time:  # at the same time as our last word: who heard this first, ignores that
+                self._refute(now_s)
+            return False
+        if time <= known.status_time:
             return False
         if known.status is Status.ALIVE:
             self._going_at(now_s, known)

@@ -99,6 +99,15 @@ def test_who_is_said_to_leave_but_stays_says_so() -> None:
     assert status(world, "me") is Status.ALIVE
 
 
+def test_who_is_said_to_leave_at_the_time_of_its_own_last_word_objects_once() -> None:
+    world = UpperWorld("a")
+    world.hear(LeaveIntent(lamport_time=7, node="me"))
+    world.hear(LeaveIntent(lamport_time=8, node="me"))
+    world.hear(LeaveIntent(lamport_time=8, node="me"))
+    assert world.passed_on() == [JoinIntent(lamport_time=time, node="me") for time in (9, 8)]
+    assert status(world, "me") is Status.ALIVE
+
+
 def test_a_member_that_comes_back_is_alive_again() -> None:
     world = UpperWorld("a")
     world.die("a")
