@@ -275,6 +275,11 @@ class OldFeed:
             self._unpacker = None  # its buffer has grown to the largest value and would stay so
         return value
 
+    def let_go(self) -> None:
+        """Forget what was fed. Until then it is in a cycle with its buffer, which only the garbage collector ends."""
+        self._unpacker = None
+        self._start = self._fed_bytes
+
     def _fresh(self) -> Any:
         return msgpack.Unpacker(
             raw=True,

@@ -61,6 +61,9 @@ class Port(Protocol):
     def abort(self) -> None:
         """End at once."""
 
+    def let_go(self) -> None:
+        """The stream is over and nobody is called any more: hold no reference to its calls."""
+
 
 class CallStream:
     """The calls of one stream, one after the other. `advance` is called whenever something has changed."""
@@ -106,12 +109,18 @@ class CallStream:
             self.end()
 
     def end(self) -> None:
-        """Nobody waits for an answer any more."""
+        """Nobody waits for an answer any more.
+
+        What is over must not wait for the garbage collector, which runs seldom and knows nothing of a reader's buffer:
+        some thousand streams a second, opened and reset, would fill memory.
+        """
         self._closing = True
         worker, self._worker = self._worker, None
         if worker is not None:
             self._hub.cancel_job(worker)
         self._port.close()
+        self._port.let_go()
+        self._reader.let_go()
 
     def _refuse_argument(self, error: MeshError) -> None:
         self._closing = True

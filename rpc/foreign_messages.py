@@ -74,6 +74,10 @@ class MessageReader:
         """Take what was received; raises TooLarge."""
         self._feed.feed(data)
 
+    def let_go(self) -> None:
+        """Forget what was fed: nothing more is read."""
+        self._feed.let_go()
+
     def next(self) -> tuple[dict[Any, Any], Any] | None:
         """Return the next header and value, None until there is more.
 

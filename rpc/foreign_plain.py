@@ -183,3 +183,6 @@ class _PlainPort:
     def abort(self) -> None:
         """See Port."""
         self._connection.close("broke the protocol")
+
+    def let_go(self) -> None:
+        """See Port: the connection itself holds the calls."""

@@ -8,7 +8,7 @@ from rpc.errors import ProtocolViolated
 from rpc.foreign_calls import CallStream, ForeignHandler
 from rpc.hub import Hub
 from rpc.kept import Kept
-from rpc.yamux import YamuxStream
+from rpc.yamux import YamuxStream, nobody
 from rpc.yamux_session import YamuxConnection
 
 
@@ -77,6 +77,12 @@ class _YamuxPort:
         link = self._connection.link
         link.session.abort(self._stream)
         link.mark_dirty()
+
+    def let_go(self) -> None:
+        """See Port."""
+        self._connection.ended(self)
+        self._stream.wake = nobody
+        self.calls = None
 
 
 class YamuxCalls:

@@ -79,7 +79,7 @@ assert PIECE_BYTES_MAX <= OUT_BYTES_MIXED < OUT_BYTES_MAX
 assert STREAMS_MAX * HEADER_BYTES < OUT_BYTES_MAX, "every stream may be acknowledged or closed at once"
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """Nobody has to be woken."""
 
 
@@ -113,7 +113,7 @@ class YamuxStream:
         self.ended_far = False
         self.reset = False
         """Over at once in both directions: reset by either side, or the session has ended."""
-        self.wake: Callable[[], None] = _nobody
+        self.wake: Callable[[], None] = nobody
 
 
 class Session:

@@ -1,12 +1,15 @@
 """Foreign callers at a listener of ours, over real sockets: both first bytes, streams, cancelling, hostile ones."""
 
+import gc
 import socket
 from contextlib import suppress
 
 import pytest
 import trio
 
+from base.codec import OldFeed
 from rpc import foreign_plain
+from rpc.foreign_calls import CallStream
 from rpc.foreign_messages import REQUEST_BYTES_MAX
 from rpc.listener import ListenerLimits
 from rpc.yamux import HEADER_BYTES
@@ -139,6 +142,36 @@ async def test_who_closes_its_stream_has_its_call_cancelled(flag: int) -> None:
         assert site.cancelled == 1
         assert await beside(session.open().call, "Echo.Now", {}) == ("", {})
         session.close()
+
+
+async def test_streams_that_are_over_need_no_garbage_collector() -> None:
+    def work(address: str, flag: int) -> None:
+        session = dial(address)
+        for method in ("Echo.Now", "Echo.Later", "No.Type"):
+            session.open().call(method, {})
+        session.open().write(request_bytes(1, "Wait.Forever", {}))
+        session.open().write(b"\xc1" * 10)
+        session.open().write(old({"Seq": 3, "ServiceMethod": "Echo.Now"}))
+        half = session.open()
+        assert session.open().call("Echo.Later", {}) == ("", {})
+        session.send(b"".join(frame(UPDATE, flag, number, 0) for number in range(1, half.number + 1, 2)))
+        assert session.open().call("Echo.Later", {}) == ("", {})
+        session.close()
+
+    def held() -> int:
+        return sum(isinstance(each, CallStream | OldFeed) for each in gc.get_objects())
+
+    async with foreign_site() as site:
+        gc.collect()
+        gc.disable()
+        try:
+            before = held()
+            for flag in (FIN, RST):
+                await beside(work, site.address, flag)
+                await site.until_connections(0)
+            assert held() - before == 0
+        finally:
+            gc.enable()
 
 
 async def test_answers_that_nobody_reads_wait_with_their_calls(monkeypatch: pytest.MonkeyPatch) -> None:
