@@ -6,7 +6,7 @@ message. A sealed stream is looked into only when all of it is there: until then
 """
 
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from base.codec import OldReader, OldScanner, Truncated
 from base.errors import InvalidRequest, TooLarge
@@ -108,7 +108,6 @@ class StreamReader:
         self._verify_incoming = verify_incoming
         self._sealed = bytearray()
         self._finder: _Finder | None = None
-        self._take: Callable[[bytes], bytes | None] = self._first
         self.message: bytes | None = None
         """The plain message, type byte and body, once it is whole. What comes behind it is ignored."""
 
@@ -127,20 +126,16 @@ class StreamReader:
         if self.message is None:
             raise Truncated("the stream ended in the middle of its message")
 
-    def _first(self, data: bytes) -> bytes | None:
-        if data[0] == Type.ENCRYPTED:
+    def _take(self, data: bytes) -> bytes | None:
+        if self._sealed or (self._finder is None and data[0] == Type.ENCRYPTED):
             if not self._keyring:
                 raise EnvelopeRefused(SEALED_WITHOUT_KEY)
-            self._take = self._take_sealed
-        else:
+            return self._take_sealed(data)
+        if self._finder is None:
             if self._keyring and self._verify_incoming:
                 raise EnvelopeRefused(PLAIN_WITH_KEY)
             self._finder = _Finder(_RAW_BYTES_MAX)
-            self._take = self._take_plain
-        return self._take(data)
-
-    def _take_plain(self, data: bytes) -> bytes | None:
-        message = self._finder.feed(data) if self._finder else None
+        message = self._finder.feed(data)
         return message and _unwrapped(message)
 
     def _take_sealed(self, data: bytes) -> bytes | None:
@@ -181,13 +176,16 @@ def _whole(plain: bytes) -> bytes:
 
 
 class _Finder:
-    """Finds the end of one message in bytes that come piece by piece."""
+    """Finds the end of one message in bytes that come piece by piece.
+
+    It is in no cycle with its search: megabytes that somebody sent must not wait for the garbage collector.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._data = bytearray()
         self._scanner = OldScanner(bytes_max)
-        self._search = self._find()
+        self._search = _Search(self._data, self._scanner).find()
 
     def feed(self, data: bytes) -> bytes | None:
         """Return the message once it is whole; raises InvalidRequest or TooLarge."""
@@ -204,7 +202,15 @@ class _Finder:
             return bytes(memoryview(self._data)[: found.value])
         return None
 
-    def _find(self) -> Generator[None, None, int]:
+
+class _Search:
+    """Goes over the bytes that a finder is fed with."""
+
+    def __init__(self, data: bytearray, scanner: OldScanner) -> None:
+        self._data = data
+        self._scanner = scanner
+
+    def find(self) -> Generator[None, None, int]:
         """Return where the message ends; yields whenever there are not enough bytes to tell."""
         kind = self._data[0]
         if kind == Type.PUSH_PULL:

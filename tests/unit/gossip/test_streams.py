@@ -1,5 +1,6 @@
 """Finding the one message of a stream in bytes that come as they like."""
 
+import gc
 import struct
 import tracemalloc
 from typing import Any
@@ -55,6 +56,23 @@ MESSAGES = {
     "empty table": table(0),
     "empty user message": encode_user_message(b""),
 }
+
+
+@pytest.mark.parametrize("ring", [None, RING])
+@pytest.mark.parametrize("cut_bytes", [0, 5])
+def test_a_reader_that_is_done_needs_no_garbage_collector(ring: Keyring | None, cut_bytes: int) -> None:
+    def scanners() -> int:
+        return sum(isinstance(each, StreamReader | OldScanner) for each in gc.get_objects())
+
+    sent = seal_stream(table(600), ring, NONCE)
+    gc.collect()
+    gc.disable()
+    try:
+        before = scanners()
+        assert (StreamReader(ring).feed(sent[: len(sent) - cut_bytes]) is None) is bool(cut_bytes)
+        assert scanners() == before
+    finally:
+        gc.enable()
 
 
 def fed(reader: StreamReader, data: bytes, piece_bytes: int) -> list[int]:
