@@ -173,7 +173,8 @@ async def leave(context: RequestContext) -> Response:
 async def force_leave(context: RequestContext) -> Response:
     """Turn a failed member into one that left, which takes it out of the catalog. A member that lives stays.
 
-    `prune`: forget it at once, instead of after a day. `wan`: in the pool of all servers. 500 for an unknown member.
+    `prune`: this agent forgets it at once, instead of after a day. `wan`: in the pool of all servers. 500 for an
+    unknown member.
     """
     query = context.query
     name = checked_name(context.remainder, "node name")
