@@ -185,6 +185,7 @@ class GossipDriver:
     def _write(self, instruction: ins.Instruction) -> None:
         if isinstance(instruction, ins.WriteKeyring):
             self._keyring = Keyring(instruction.keys)
+            self._keys_unwritten = None  # older ones must not be written after these
         try:
             self._writes_in.send_nowait(instruction)
         except trio.WouldBlock:

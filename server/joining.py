@@ -35,6 +35,8 @@ HEARD_S = 3.0
 """What a server said of itself counts for so long."""
 WAITING_NEWS_S = 10.0
 """How often a server that has no cluster yet says why."""
+VIEW_CHARS_MAX = 16 * 1024
+"""A hundred servers. What strangers say is kept for `HEARD_S`."""
 PIN_NAME = "bootstrap-pin"
 
 _log = get_logger("server.joining")
@@ -231,6 +233,8 @@ class Joining:
                 f"node id {said.peer.server_id} is also used by {said.peer.name} at {said.peer.address}: every server "
                 "needs a data directory and a node id of its own"
             )
+        if sum(map(len, [*said.view, *said.configuration])) > VIEW_CHARS_MAX:
+            raise Refused(f"a view of more than {VIEW_CHARS_MAX} characters")
         if self._bootstrap.bootstrapped:
             return
         before = self._bootstrap.view, self._bootstrap.pinned, len(self._seen_s)

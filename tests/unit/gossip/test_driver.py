@@ -298,6 +298,20 @@ async def test_a_disk_that_stands_still_costs_lines_and_holds_nobody_up(
     assert "the disk does not keep up with the snapshot of members" in capfd.readouterr().out
 
 
+async def test_keys_that_the_disk_did_not_take_at_once_do_not_come_back_after_newer_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = LoneMember("one", folder=tmp_path, keys=[b"a" * 16])
+    monkeypatch.setattr(driver_module, "WRITES_WAITING_MAX", 1)
+    async with running(one):
+        for number in range(2):  # the first one goes to the task that writes, which has no turn in here
+            one.driver._write(ins.WriteSnapshot(text=f"clock: {number}\n"))
+        one.driver._write(ins.WriteKeyring(keys=[b"b" * 16]))
+        one.driver._writes_out.receive_nowait()
+        one.driver._write(ins.WriteKeyring(keys=[b"c" * 16]))
+        assert one.driver._more_writes() == [ins.WriteKeyring(keys=[b"c" * 16])]
+
+
 async def test_a_closed_socket_ends_the_driver_with_an_error() -> None:
     one = LoneMember("one")
     with pytest.RaisesGroup(Unreachable, flatten_subgroups=True):

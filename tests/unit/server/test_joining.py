@@ -174,6 +174,9 @@ async def test_a_server_of_another_datacenter_or_with_our_id_is_refused(tmp_path
         twin = Peer(server_id="id-1", name="thief", address="10.0.0.7:8300")
         with pytest.raises(Refused, match="also used by thief"):
             joining.hello(replace(other, peer=twin))
+        for much in ({"view": ["x" * 100] * 200}, {"configuration": ["x" * 20_000]}):
+            with pytest.raises(Refused, match="more than 16384 characters"):
+                joining.hello(replace(other, **much))
 
 
 def test_a_promise_on_disk_that_is_no_list_of_servers_refuses_the_start(tmp_path: Path) -> None:
