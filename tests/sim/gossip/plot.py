@@ -19,6 +19,8 @@ WIDTH, HEIGHT = 860.0, 360.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 24.0, 44.0, 52.0
 TICKS_MAX = 10
 LINE_HEIGHT = 19.0
+LEGEND_SHARE = 0.3
+"""Of the width: kept free of lines that rise late."""
 NODES_COMPARED_MAX: Final = 100
 """Clusters beyond are measured under fewer conditions, and would stand in for these."""
 STEPS_MAX: Final = 100
@@ -63,7 +65,7 @@ def detection(everything: Sequence[Figures]) -> Markup:
     plot = _Plot(
         "Deaths that are known, by the time since",
         x_name="seconds since the death; dotted: first suspected, line: known to all the living",
-        x_max=math.ceil(max(each["known by 100 %"]["max"] for each in runs)),
+        x_max=math.ceil(max(each["known by 100 %"]["max"] for each in runs) / (1 - LEGEND_SHARE)),
         y_max=100.0,
         unit=" %",
     )
