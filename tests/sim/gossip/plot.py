@@ -170,7 +170,8 @@ class _Plot:
                 top = self._y(value)
                 box = rectangle(left + 2, top, left + width - 2, HEIGHT - BOTTOM)
                 self._drawn.append(path([box], f"bar {kind}"))
-                self._drawn.append(element("text", f"{value:.3g}", x=left + width / 2, y=top - 5, class_="middle soft"))
+                text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+                self._drawn.append(element("text", text, x=left + width / 2, y=top - 5, class_="middle soft"))
 
     def key(self, text: str, class_: str) -> None:
         """Explain a class of lines or bars."""
