@@ -15,9 +15,10 @@ PATIENCE_S = 20.0
 
 
 async def configuration_of(node: Node) -> dict[str, str]:
-    """Raft configuration as the leader has it: name -> address."""
+    """Who votes, as the leader has it: name -> address. Who only stands by is listed beside them."""
     reply = await node.request("GET", "/v1/operator/raft/configuration")
-    return {row["Node"]: row["Address"] for row in reply.json()["Servers"]} if reply.status == 200 else {}
+    rows = reply.json()["Servers"] if reply.status == 200 else []
+    return {row["Node"]: row["Address"] for row in rows if row["Voter"]}
 
 
 async def wait_configuration(node: Node, wanted: dict[str, str]) -> None:
