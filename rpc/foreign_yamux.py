@@ -27,7 +27,6 @@ class _YamuxPort:
         assert self.calls is not None
         stream = self._stream
         if stream.ended_far or stream.reset:
-            self._connection.ended(self)
             self.calls.end() if stream.reset or self.calls.busy else self.calls.advance()
         elif stream.received:
             self.calls.advance()
@@ -111,7 +110,7 @@ class YamuxCalls:
         self._ports.add(port)
 
     def ended(self, port: _YamuxPort) -> None:
-        """The other side of a stream has ended it."""
+        """A stream is over."""
         self._ports.discard(port)
         self._parked.pop(port, None)
 

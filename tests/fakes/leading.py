@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from base import codec
 from structs.cluster import Peer, RaftStatsReply
+from tests.fakes.members import server
 from tests.fakes.server_parts import ServerParts, server_parts
 
 SOON_S = 0.5
@@ -39,6 +40,14 @@ def answering(parts: ServerParts, number: int, **changes: object) -> Peer:
 
     parts.pool.handlers[peer.address] = handler
     return peer
+
+
+async def add_voters(parts: ServerParts, *numbers: int) -> None:
+    """These servers answer, are alive in gossip, and vote; the leader has had a moment to see it."""
+    for number in numbers:
+        await parts.raft.add_peer(answering(parts, number))
+        parts.gossip.network.show(server(f"s{number}"))
+    await trio.sleep(SOON_S)
 
 
 def voters(parts: ServerParts) -> list[str]:

@@ -10,7 +10,7 @@ import trio.testing
 
 from server.leader.reconciling import OBJECTION_S
 from structs.cluster import MemberStatus
-from tests.fakes.leading import SOON_S, answering, leading, voters
+from tests.fakes.leading import add_voters, leading, voters
 from tests.fakes.members import server
 
 Clock = trio.testing.MockClock
@@ -20,10 +20,7 @@ async def test_a_healthy_server_that_others_say_has_left_keeps_its_vote_if_it_ob
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         parts.gossip.network.set_status("s3", MemberStatus.LEFT)
         await trio.sleep(OBJECTION_S - 0.5)
         assert voters(parts) == ["id-1", "id-2", "id-3"]
@@ -34,10 +31,7 @@ async def test_a_healthy_server_that_others_say_has_left_keeps_its_vote_if_it_ob
 
 async def test_who_is_forced_out_goes_although_it_still_answers(tmp_path: Path, autojump_clock: Clock) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         parts.gossip.network.set_status("s3", MemberStatus.LEFT)
         await trio.sleep(OBJECTION_S + 2.0)
         assert voters(parts) == ["id-1", "id-2"]

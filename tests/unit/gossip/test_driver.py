@@ -1,8 +1,7 @@
 """The driver on real sockets: what comes in is opened or dropped, what goes out arrives, and everything has a bound."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,9 @@ from gossip import driver as driver_module
 from gossip import instructions as ins
 from gossip.driver import LOG_PAUSE_S, STREAMS_OUT_MAX, STREAMS_PER_SOURCE_MAX
 from gossip.instructions import Address
-from tests.fakes.gossip_member import HOST, QUICK, TIMEOUT_S, LoneMember, until
+from tests.fakes.gossip_member import HOST, QUICK, LoneMember, running, until
 
 OLD, NEW = b"o" * 16, b"n" * 32
-
-
-@asynccontextmanager
-async def running(*members: LoneMember) -> AsyncIterator[None]:
-    """All of them in this loop."""
-    with trio.fail_after(TIMEOUT_S * 2):
-        async with trio.open_nursery() as nursery:
-            for member in members:
-                await nursery.start(member.run)
-            yield
-            nursery.cancel_scope.cancel()
 
 
 async def join(one: LoneMember, other: LoneMember) -> ins.JoinResult:

@@ -15,7 +15,7 @@ from server.leader.reconciling import PASS_INTERVAL_S, QUEUE_MAX, READDRESS_ATTE
 from structs.autopilot import ServerHealthReply, ServerHealthRequest
 from structs.catalog import DeregisterCommand, RegisterCommand
 from structs.cluster import MemberStatus, Peer, RaftConfigurationReply, RaftConfigurationRequest
-from tests.fakes.leading import SOON_S, answering, leading, voters
+from tests.fakes.leading import SOON_S, add_voters, answering, leading, voters
 from tests.fakes.members import client, server
 from tests.fakes.server_parts import ServerParts, server_parts
 
@@ -304,10 +304,7 @@ async def test_a_voter_that_gossip_forgets_is_out_however_full_the_queue_is(
 ) -> None:
     async with leading(tmp_path) as parts:
         network = parts.gossip.network
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         network.set_status("s3", MemberStatus.FAILED)
         del parts.pool.handlers["10.0.0.3:8300"]
         await trio.sleep(SOON_S)
@@ -324,10 +321,7 @@ async def test_a_voter_that_gossip_forgets_is_out_though_the_first_tries_fail(
 ) -> None:
     async with leading(tmp_path) as parts:
         network = parts.gossip.network
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         network.set_status("s3", MemberStatus.FAILED)
         del parts.pool.handlers["10.0.0.3:8300"]
         await trio.sleep(SOON_S)
@@ -346,10 +340,7 @@ async def test_a_voter_that_gossip_forgets_is_out_though_the_first_tries_fail(
 
 async def test_a_lost_disk_is_replaced_after_the_new_one_has_stood_by(tmp_path: Path, autojump_clock: Clock) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         answering(parts, 3, server_id="id-new")
         parts.gossip.network.show(server("s3", id="id-new"))
         await trio.sleep(8.0)
@@ -360,10 +351,7 @@ async def test_a_lost_disk_is_replaced_after_the_new_one_has_stood_by(tmp_path: 
 
 async def test_a_server_that_left_is_out_at_once_and_may_come_back(tmp_path: Path, autojump_clock: Clock) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         answering(parts, 3, leaving=True)
         parts.gossip.network.set_status("s3", MemberStatus.LEFT)
         await trio.sleep(SOON_S)
@@ -380,10 +368,7 @@ async def test_a_failed_server_that_is_forced_out_leaves_catalog_and_configurati
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3)
         del parts.pool.handlers["10.0.0.3:8300"]
         parts.gossip.network.set_status("s3", MemberStatus.FAILED)
         await trio.sleep(60.0)
@@ -397,10 +382,7 @@ async def test_a_failed_server_that_is_forced_out_leaves_catalog_and_configurati
 
 async def test_one_dead_server_of_five_is_cleared_away(tmp_path: Path, autojump_clock: Clock) -> None:
     async with leading(tmp_path) as parts:
-        for number in (2, 3, 4, 5):
-            await parts.raft.add_peer(answering(parts, number))
-            parts.gossip.network.show(server(f"s{number}"))
-        await trio.sleep(SOON_S)
+        await add_voters(parts, 2, 3, 4, 5)
         del parts.pool.handlers["10.0.0.5:8300"]
         parts.gossip.network.set_status("s5", MemberStatus.FAILED)
         await trio.sleep(20.0)
