@@ -44,8 +44,9 @@ Place = tuple[int, int, Broadcast]
 class BroadcastQueue:
     """The queue of one member."""
 
-    def __init__(self, multiplier: int) -> None:
+    def __init__(self, multiplier: int, *, transmissions_min: int = 1) -> None:
         self._multiplier = multiplier
+        self._transmissions_min = transmissions_min
         self._order: list[Place] = []
         self._by_name: dict[str, Broadcast] = {}
         self._serial = 0
@@ -80,7 +81,8 @@ class BroadcastQueue:
             bytes_max -= cost_bytes
             taken.append(broadcast)
             del order[position]
-        _tell(now_s, self._count(taken, transmissions_of(self._multiplier, members_count)))
+        transmissions_max = max(transmissions_of(self._multiplier, members_count), self._transmissions_min)
+        _tell(now_s, self._count(taken, transmissions_max))
         return [broadcast.message for broadcast in taken]
 
     def _count(self, taken: list[Broadcast], transmissions_max: int) -> list[Broadcast]:

@@ -131,6 +131,7 @@ class GossipDriver:
 
     async def ask(self, event: Callable[..., ins.Event], **fields: Any) -> Any:
         """Start an operation (`event` takes at_s, operation and `fields`) and return its result."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # whoever goes together with us finds nobody to start it for
         operation = next(self._operations)
         waiter = self._waiting[operation] = _Waiter()
         try:

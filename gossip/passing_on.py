@@ -9,6 +9,10 @@ from enum import IntEnum
 from gossip.broadcast import BroadcastQueue, Sent
 from gossip.context import Context
 
+REPEATED_MIN = 8
+"""So often a query or an event is sent by each at least, as among ten members. The rule for membership would be half of
+that among fewer, and one in 300 of six would miss it: until the next exchange of tables, or, of a query, for ever."""
+
 
 class Lane(IntEnum):
     """The queues, the most urgent first."""
@@ -24,7 +28,11 @@ class PassingOn:
     def __init__(self, context: Context) -> None:
         self._context = context
         multiplier = context.settings.timing.retransmit_multiplier
-        self._queues = {lane: BroadcastQueue(multiplier) for lane in Lane}
+        self._queues = {
+            Lane.INTENTS: BroadcastQueue(multiplier),  # a farewell waits until it was sent
+            Lane.QUERIES: BroadcastQueue(multiplier, transmissions_min=REPEATED_MIN),
+            Lane.EVENTS: BroadcastQueue(multiplier, transmissions_min=REPEATED_MIN),
+        }
         self._serial = 0
 
     def put(self, now_s: float, lane: Lane, message: bytes, sent: Sent | None = None) -> None:

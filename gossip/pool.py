@@ -209,7 +209,9 @@ class GossipPool:
             assert self._driver is not None
             result: outcome.Outcome[Any] = outcome.Error(Unreachable("gossip has ended"))
             try:
-                result = await outcome.acapture(partial(self._driver.ask, event, **fields))
+                result = outcome.Value(await self._driver.ask(event, **fields))
+            except Exception as error:  # the border between the loops; a Cancelled belongs to this one
+                result = outcome.Error(error)
             finally:
                 self._flush()  # who joined by this is known before it is over
                 self._in_main_loop(finish, result)

@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 import trio
 
+from base.errors import Unreachable
+from gossip import instructions as ins
 from gossip.pool import GossipPool
 from tests.cancel.test_rpc import finished_despite_cancel_at
 from tests.fakes.gossip_member import TIMEOUT_S, LoneMember, until
@@ -61,3 +63,34 @@ async def test_whoever_asks_may_go_at_any_step(name: str) -> None:
             break
     else:
         raise AssertionError("it never ends")
+
+
+async def test_whoever_asks_at_the_moment_of_the_end_starts_nothing_and_is_told_nothing_else() -> None:
+    """Which of two tasks of one moment runs first is a matter of chance, so it is tried often."""
+    for _ in range(20):
+        one = LoneMember("one")
+        with trio.fail_after(TIMEOUT_S):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(one.run)
+                nursery.start_soon(partial(one.driver.ask, ins.JoinWanted, addresses=[one.address]))
+                nursery.cancel_scope.cancel()
+        assert one.driver._streams_out_count == 0
+
+
+async def test_whoever_waits_when_the_pool_ends_is_told_so() -> None:
+    pool = GossipPool(LoneMember("one").make_driver, leave_propagate_s=0.0)
+    told: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await pool.query("who", b"", timeout_s=TIMEOUT_S)
+        except Unreachable as error:
+            told.append(str(error))
+
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as asking, trio.open_nursery() as nursery:
+            await nursery.start(pool.run)
+            asking.start_soon(ask)
+            await until(lambda: bool(pool._driver and pool._driver._waiting), "the question")
+            nursery.cancel_scope.cancel()
+    assert told == ["gossip has ended"]

@@ -27,6 +27,13 @@ def test_each_is_sent_a_number_of_times_that_grows_with_the_cluster(members_coun
     assert (count, len(queue)) == (times, 0)
 
 
+@pytest.mark.parametrize(("members_count", "times"), [(2, 8), (9, 8), (10, 8), (100, 12)])
+def test_what_must_reach_all_of_a_few_is_sent_as_often_as_among_ten(members_count: int, times: int) -> None:
+    queue = BroadcastQueue(4, transmissions_min=8)
+    queue.put(0.0, "a", message("a"), members_count=members_count)
+    assert sum(bool(pulled(queue, members_count=members_count)) for _ in range(20)) == times
+
+
 def test_the_least_sent_goes_first_and_the_newest_among_equals() -> None:
     queue = BroadcastQueue(4)
     for name in "ab":

@@ -82,8 +82,11 @@ async def test_a_member_that_falls_silent_is_dead_soon_and_its_sockets_are_free(
 async def test_an_operation_that_nobody_waits_for_any_more_ends_without_harm() -> None:
     one, two = LoneMember("one"), LoneMember("two")
     async with running(one, two):
-        with trio.move_on_after(0):
-            await join(one, two)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join, one, two)
+            while not one.driver._waiting:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
         await until(lambda: one.statuses() == alive(one, two))
         one.driver.tell(ins.ForceLeaveWanted, operation=0, name="nobody", prune=False)
         assert (await join(two, one)).contacted_count == 1

@@ -1,7 +1,9 @@
 """User events: once to everybody, whoever floods. Source: wire format, section 8.3."""
 
-from gossip.instructions import Address, Finished, JoinWanted, UserEventArrived, UserEventWanted
-from gossip.serf_messages import EventSlot, SlotEvent, State, UserEvent, decode, encode
+from collections import Counter
+
+from gossip.instructions import Address, Finished, JoinWanted, QueryWanted, UserEventArrived, UserEventWanted
+from gossip.serf_messages import EventSlot, Query, SlotEvent, State, UserEvent, decode, encode
 from gossip.user_events import BUFFER_BYTES_MAX, SLOT_BYTES_MAX
 from tests.fakes.lower_layer import UpperWorld
 
@@ -21,6 +23,13 @@ def test_who_fires_hears_it_too() -> None:
     assert fire(world, "deploy", b"2") is None
     assert arrived(world) == [(1, "deploy"), (2, "deploy")]
     assert [type(message) for message in world.passed_on()] == [UserEvent, UserEvent]
+
+
+def test_an_event_and_a_query_are_sent_eight_times_by_each_of_a_few_members() -> None:
+    world = UpperWorld("a")
+    fire(world, "deploy")
+    world.serf.ask(QueryWanted(at_s=world.now_s, operation=2, name="who", payload=b""))
+    assert Counter(type(message) for _ in range(20) for message in world.passed_on()) == {UserEvent: 8, Query: 8}
 
 
 def test_a_replayed_event_is_dropped() -> None:
