@@ -1,7 +1,8 @@
 """A foreign member of a gossip pool: blocking sockets and threads, written after the specification.
 
-It joins, answers pings of all kinds, passes on what it hears, refutes, answers queries and leaves as the compatible
-system does. It probes, to learn coordinates, but suspects nobody by itself: what it believes of others it was told.
+It joins, answers pings of all kinds, passes on what it hears, exchanges tables, refutes, answers queries and leaves as
+the compatible system does. It probes, to learn coordinates, but suspects nobody by itself: what it believes of others
+it was told.
 Nothing of `gossip/` is used here, so that what the two have in common is only the wire.
 """
 
@@ -26,6 +27,8 @@ from tests.fakes.foreign_wire import old
 BUILD = "1.2.1:0123abcd"
 BEAT_S = 0.05
 PROBE_S = 0.2
+TABLES_S = 2.0
+"""How often it asks somebody for a table, as a real one does every 30 s: rumours do not reach everybody."""
 FANOUT = 3
 RETRANSMITS = 4
 INDIRECT_S = 0.5
@@ -93,7 +96,8 @@ class ForeignMember:
         self._leaving = False
         self._lock = threading.RLock()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._hear, self._accept, self._beat)]
+        tasks = (self._hear, self._accept, self._beat, self._compare_tables)
+        self._threads = [threading.Thread(target=each, daemon=True) for each in tasks]
         for thread in self._threads:
             thread.start()
 
@@ -141,9 +145,7 @@ class ForeignMember:
     def join(self, address: str) -> None:
         """Exchange tables with a member; raises RemoteError or NotForUs where either side refuses, OSError."""
         host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port)), PATIENCE_S) as connection:
-            connection.sendall(wire.streamed(self._table(join=True), self.keys))
-            self._merge(StreamMessage(connection, self.keys), join=True)
+        self._exchange((host, int(port)), PATIENCE_S, join=True)
         with self._lock:
             self.upper.intend(wire.JOIN_INTENT)
 
@@ -355,6 +357,22 @@ class ForeignMember:
         self._tell(node, data)
 
     # Tables
+
+    def _exchange(self, address: Address, timeout_s: float, *, join: bool) -> None:
+        with socket.create_connection(address, timeout_s) as connection:
+            connection.sendall(wire.streamed(self._table(join=join), self.keys))
+            self._merge(StreamMessage(connection, self.keys), join=join)
+
+    def _compare_tables(self) -> None:
+        while not self._stop.wait(TABLES_S):
+            with self._lock:
+                others = [seen.address for seen in self.members.values() if seen is not self.me and seen.is_there]
+            if not others or self._leaving:
+                continue
+            try:
+                self._exchange(random.choice(others), TABLES_S, join=False)
+            except (EOFError, OSError, NotForUs, RemoteError):
+                self._count("tables not compared")
 
     def _table(self, *, join: bool) -> bytes:
         with self._lock:

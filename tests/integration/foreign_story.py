@@ -1,8 +1,8 @@
-"""What foreign members of real clusters do and are asked, and how long one waits for them."""
+"""What foreign members of real clusters do and are asked."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.fakes.foreign_gossip import ForeignMember
 from tests.fakes.foreign_packing import NotForUs, RemoteError
 from tests.fakes.foreign_site import beside
 from tests.fakes.foreign_wire import Line, dial, request_bytes
-from tests.integration.gossip_story import lone, wait_for
+from tests.integration.gossip_story import lone
 
 OPTIONS = {
     "Datacenter": "dc1", "Token": "", "MinQueryIndex": 0, "MaxQueryTime": 0, "AllowStale": False,
@@ -29,18 +29,6 @@ DEFINITION = {
     "DeregisterCriticalServiceAfter": 0,
 }  # fmt: skip
 INDEXES = ("CreateIndex", "ModifyIndex")
-
-
-# Waiting
-
-
-async def until(what: str, look: Callable[[], Any], wanted: Any = True) -> None:
-    """Wait until a plain function of a double returns `wanted`, or something that `wanted` holds for."""
-
-    async def looked() -> Any:
-        return look()
-
-    await wait_for(what, looked, wanted)
 
 
 @asynccontextmanager

@@ -61,6 +61,15 @@ async def wait_for(what: str, look: Callable[[], Awaitable[Any]], wanted: Any, t
     raise AssertionError(f"{what}: not within {timeout_s:g} s\n  wanted {expected}\n  seen   {seen}")
 
 
+async def until(what: str, look: Callable[[], Any], wanted: Any = True) -> None:
+    """Wait until a plain function of a double returns `wanted`, or something that `wanted` holds for."""
+
+    async def looked() -> Any:
+        return look()
+
+    await wait_for(what, looked, wanted)
+
+
 def _equal(wanted: Any, seen: Any) -> bool:
     return bool(wanted == seen)
 

@@ -27,7 +27,6 @@ from tests.integration.foreign_story import (
     refusal,
     running,
     settles_in,
-    until,
 )
 from tests.integration.gossip_story import (
     ALIVE,
@@ -40,6 +39,7 @@ from tests.integration.gossip_story import (
     names,
     serf_health,
     statuses,
+    until,
     voters,
     wait_for,
     wait_health,

@@ -23,6 +23,7 @@ from tests.integration.gossip_story import (
     mesh,
     names,
     statuses,
+    until,
     wait_for,
     wait_members,
     write,
@@ -221,6 +222,7 @@ async def test_a_full_disk_costs_gossip_its_memory_and_nothing_else(tmp_path: Pa
         await story.agrees()
         agent = cluster.agents[0]
         snapshot = agent.data_dir / "serf" / "local.snapshot"
+        await until("its memory", snapshot.exists)  # the disk's own thread writes it in its own time
         snapshot.unlink()
         snapshot.symlink_to("/dev/full")
         cluster.agents[1].kill()
