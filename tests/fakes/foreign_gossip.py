@@ -1,8 +1,7 @@
 """A foreign member of a gossip pool: blocking sockets and threads, written after the specification.
 
 It joins, answers pings of all kinds, passes on what it hears, exchanges tables, refutes, answers queries and leaves as
-the compatible system does. It probes, to learn coordinates, but suspects nobody by itself: what it believes of others
-it was told.
+the compatible system does. It probes, to learn coordinates, but suspects nobody by itself: others must have told it.
 Nothing of `gossip/` is used here, so that what the two have in common is only the wire.
 """
 
@@ -29,6 +28,7 @@ BEAT_S = 0.05
 PROBE_S = 0.2
 TABLES_S = 2.0
 """How often it asks somebody for a table, as a real one does every 30 s: rumours do not reach everybody."""
+SUSPICION_S = 2.0
 FANOUT = 3
 RETRANSMITS = 4
 INDIRECT_S = 0.5
@@ -217,6 +217,7 @@ class ForeignMember:
                     next_probe_s = monotonic() + PROBE_S
                     self._probe(others[0])
                 self._nack_what_is_late()
+                self._declare_dead(others)
 
     def _gossip(self, targets: list[Seen]) -> None:
         for seen in targets:
@@ -249,6 +250,13 @@ class ForeignMember:
                 del self._indirect[sequence]
                 if wanted:
                     self.send(asker, message(wire.NACK, {"SeqNo": theirs}))
+
+    def _declare_dead(self, others: list[Seen]) -> None:
+        """A table says of the dead, too, only that they are suspected: so whom no rumour of a death reached counts."""
+        for seen in others:
+            if seen.suspected_until_s is not None and monotonic() > seen.suspected_until_s:
+                fields = {"Incarnation": seen.incarnation, "Node": seen.name, "From": self.name}
+                self._accused(wire.DEAD, seen.name, seen.incarnation, message(wire.DEAD, fields))
 
     # Hearing
 
@@ -353,7 +361,7 @@ class ForeignMember:
         elif seen.suspected:
             return
         seen.incarnation = incarnation
-        seen.suspected = kind == wire.SUSPECT
+        seen.suspected_until_s = monotonic() + SUSPICION_S if kind == wire.SUSPECT else None
         self._tell(node, data)
 
     # Tables

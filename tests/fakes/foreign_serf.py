@@ -33,13 +33,18 @@ class Seen:
     incarnation: int
     status: str = "alive"
     """One of STATUSES."""
-    suspected: bool = False
+    suspected_until_s: float | None = None
+    """When it will be declared dead, unless it says otherwise."""
     status_time: int = 0
     versions: bytes = wire.VERSIONS
 
     @property
     def rpc_address(self) -> str:
         return f"{self.address[0]}:{self.tags['port']}"
+
+    @property
+    def suspected(self) -> bool:
+        return self.suspected_until_s is not None
 
     @property
     def is_there(self) -> bool:
