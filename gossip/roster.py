@@ -34,19 +34,25 @@ def tags_of(meta: bytes) -> dict[str, str]:
 class Known:
     """One member: what the lower layer says of it, and what we make of that."""
 
-    __slots__ = ("gone_s", "node", "status", "status_time")
+    __slots__ = ("gone_s", "is_from_table", "node", "status", "status_time")
 
     def __init__(self, node: Node) -> None:
         self.node = node
         self.status = Status.ALIVE
         self.status_time = 0
         """Lamport time of the last intent about it."""
+        self.is_from_table = False
+        """Only a table told of that time. It says that the member joined then, but it may have left."""
         self.gone_s = 0.0
         """When it left or failed."""
 
     def member(self) -> Member:
         """Return what the application is told."""
         return member_of(self.node, self.status)
+
+    def told_time(self) -> int:
+        """Return the Lamport time that a table may tell: who reads it there takes it for that of a join intent."""
+        return max(0, self.status_time - 1) if self.status is Status.LEAVING else self.status_time
 
 
 def member_of(node: Node, status: Status | None = None) -> Member:
@@ -147,10 +153,16 @@ class Roster:
         if time <= known.status_time:
             return False
         known.status_time = time
+        known.is_from_table = False
         if known.status is Status.LEAVING:
             known.status = Status.ALIVE
             self._members = None
         return True
+
+    def told_by_table(self, now_s: float, time: int, name: str) -> None:
+        """Take what a table says of one who has not left: as a join intent, although a foreign one may be about to."""
+        if self.join_intent(now_s, time, name) and name in self.known:
+            self.known[name].is_from_table = True
 
     def leave_intent(self, now_s: float, time: int, name: str) -> bool:
         """Take a leave intent."""
@@ -163,7 +175,7 @@ class Roster:
             if time >= known.status_time:  # at the same time as our last word: who heard this first, ignores that
                 self._refute(now_s)
             return False
-        if time <= known.status_time:
+        if time < known.status_time or (time == known.status_time and not known.is_from_table):
             return False
         if known.status is Status.ALIVE:
             self._going_at(now_s, known)
@@ -174,6 +186,7 @@ class Roster:
         else:
             return False
         known.status_time = time
+        known.is_from_table = False
         return True
 
     def settle(self, now_s: float) -> None:

@@ -255,7 +255,7 @@ class Serf:
         return encode(
             State(
                 lamport_time=time,
-                status_times={name: known.status_time for name, known in self.roster.known.items()},
+                status_times={name: known.told_time() for name, known in self.roster.known.items()},
                 left_members=list(self.roster.left),
                 event_time=event_time,
                 events=list(self._events.slots()),
@@ -287,7 +287,7 @@ class Serf:
             self.roster.leave_intent(now_s, other.status_times.get(name, 0) + 1, name)
         for name, time in other.status_times.items():
             if name not in left:
-                self.roster.join_intent(now_s, time, name)
+                self.roster.told_by_table(now_s, time, name)
         if join and self._joining.under_way_count:
             self._events.ignore_before(other.event_time)
         self._events.merge(other.events)

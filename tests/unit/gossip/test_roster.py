@@ -338,6 +338,31 @@ def test_the_state_tells_clocks_intents_and_who_left() -> None:
     assert (state.event_time, state.query_time, state.events) == (1, 1, [])
 
 
+def test_who_is_about_to_leave_does_so_also_for_those_whom_a_table_reaches_first() -> None:
+    world, other = UpperWorld("a"), UpperWorld("a")
+    intent = LeaveIntent(lamport_time=7, node="a")
+    world.hear(intent)
+    other.serf.merge_state(other.now_s, world.serf.local_state(world.now_s, join=False), join=False)
+    other.hear(intent)
+    assert status(other, "a") is Status.LEAVING
+
+
+def test_a_foreign_table_that_tells_of_a_join_where_there_was_a_farewell_does_not_hide_it() -> None:
+    world = UpperWorld("a")
+    world.serf.merge_state(world.now_s, encode(State(status_times={"a": 7})), join=False)
+    assert status(world, "a") is Status.ALIVE
+    world.hear(LeaveIntent(lamport_time=6, node="a"))
+    assert status(world, "a") is Status.ALIVE
+    world.hear(LeaveIntent(lamport_time=7, node="a"))
+    assert status(world, "a") is Status.LEAVING
+    world.passed_on()
+    world.serf.merge_state(world.now_s, encode(State(status_times={"a": 7})), join=False)
+    assert status(world, "a") is Status.LEAVING
+    world.hear(JoinIntent(lamport_time=8, node="a"))
+    world.hear(LeaveIntent(lamport_time=8, node="a"))
+    assert status(world, "a") is Status.ALIVE, "it said so itself"
+
+
 def test_a_merge_takes_clocks_intents_and_events() -> None:
     world = UpperWorld("a", "b")
     world.die("a")
