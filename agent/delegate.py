@@ -23,6 +23,7 @@ from base import codec
 from base.codec import Record
 from base.errors import MeshError, NoLeader, NoServers, NotReady, OutcomeUnknown, RateLimited, Unreachable
 from base.limits import TokenBucket
+from base.tasks import started_in
 from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
@@ -164,10 +165,11 @@ class RemoteDelegate:
         now_s = self._now()
         shared = self._shared.get(key)
         if shared is None or now_s > shared.join_until_s:
-            shared = self._shared[key] = _Shared(now_s + wait_s * SHARED_JOIN_FRACTION)
+            shared = _Shared(now_s + wait_s * SHARED_JOIN_FRACTION)
             longer = replace(request, options=replace(options, wait_s=wait_s * (1 + SHARED_JOIN_FRACTION)))
-            assert self._nursery is not None
-            self._nursery.start_soon(self._run_shared, key, shared, method, longer, reply)
+            if not started_in(self._nursery, self._run_shared, key, shared, method, longer, reply):
+                raise Unreachable("agent: shutting down")
+            self._shared[key] = shared
         shared.waiting_count += 1
         try:
             await shared.done.wait()

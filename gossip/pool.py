@@ -22,6 +22,7 @@ import trio
 from base.errors import InvalidRequest, NotFound, Refused, Unreachable
 from base.limits import Seldom
 from base.log import get_logger
+from base.tasks import started_in
 from gossip import instructions as ins
 from gossip.deliveries import Deliveries
 from gossip.driver import Deliver, GossipDriver
@@ -217,10 +218,8 @@ class GossipPool:
                 self._in_main_loop(finish, result)
 
         def begin() -> None:
-            if self._nursery is None:
+            if not started_in(self._nursery, work):
                 self._in_main_loop(finish, outcome.Error(Unreachable("gossip has ended")))
-            else:
-                self._nursery.start_soon(work)
 
         await self._begun.wait()
         if self._ended or self._own is None:

@@ -13,6 +13,9 @@ import outcome
 import trio
 import trio.lowlevel
 
+from base.errors import Unreachable
+from base.tasks import started_in
+
 TICK_S: Final = 0.1
 """Deadlines are seen this late at most: small against any hold or wait time, and rare enough to cost nothing."""
 
@@ -75,16 +78,13 @@ class Hub:
             for connection in tuple(self.connections):
                 connection.close("is closed: shutting down")
 
-    @property
-    def running(self) -> bool:
-        """Whether `run` is under way."""
-        return self._nursery is not None
-
     def spawn(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
-        """Start a task that lives at most as long as `run`; only for the objects that own this hub."""
-        if self._nursery is None:
-            raise RuntimeError("the hub is not running")
-        self._nursery.start_soon(function, *arguments)
+        """Start a task that lives at most as long as `run`; only for the objects that own this hub.
+
+        Raises Unreachable if `run` has ended, or has not begun.
+        """
+        if not started_in(self._nursery, function, *arguments):
+            raise Unreachable("rpc: the pool is not running")
 
     def add(self, connection: Member) -> None:
         """Look after a connection from now on."""

@@ -90,8 +90,6 @@ class Peers(Generic[C]):
         found = self.connections.get(address)
         if found is not None and found.usable:
             return found
-        if not self._hub.running:
-            raise Unreachable("rpc: the pool is not running")
         peer = self._peer(address)
         if peer.dialled is None:
             if peer.error is not None and trio.current_time() < peer.retry_at_s:

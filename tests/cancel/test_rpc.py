@@ -6,6 +6,8 @@ import pytest
 import trio
 import trio.abc
 
+from base.errors import Unreachable
+from base.network import RealNetwork
 from rpc.pool import RPCPool
 from tests.fakes.rpc_pair import TIMEOUT_S, Pair, ours_of, running_pair
 
@@ -96,3 +98,25 @@ async def nothing_left(pair: Pair, pool: RPCPool) -> None:
             await trio.lowlevel.checkpoint()
         while any(connection.mux.flows for connection in [*pair.accepted(), *ours_of(pool._hub)]):
             await trio.lowlevel.checkpoint()
+
+
+async def test_whoever_calls_at_the_moment_of_the_end_is_told_so() -> None:
+    """Which of two tasks of one moment runs first is a matter of chance, so it is tried often."""
+    told: list[str] = []
+
+    async def call(pool: RPCPool) -> None:
+        try:
+            await pool.call("127.0.0.1:1", "echo", b"x", timeout_s=TIMEOUT_S)
+        except Unreachable as error:
+            told.append(str(error))
+
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as calling:
+            for _ in range(50):
+                async with trio.open_nursery() as nursery:
+                    pool = RPCPool(RealNetwork(), tls=None)
+                    await nursery.start(pool.run)
+                    calling.start_soon(call, pool)
+                    nursery.cancel_scope.cancel()
+    assert len(told) == 50
+    assert "rpc: the pool is not running" in told
