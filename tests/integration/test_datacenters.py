@@ -9,11 +9,13 @@ import trio
 from jepsen.cluster import Node
 from tests.integration.datacenter_story import Datacenter, datacenters, everybody
 from tests.integration.gossip_story import (
+    ALIVE,
     FAILED,
     assert_no_tracebacks,
     keyring_file,
     listed,
     mesh,
+    names,
     statuses,
     wait_for,
     wait_members,
@@ -152,7 +154,8 @@ async def test_a_join_of_another_datacenters_lan_is_refused_and_leaves_no_trace(
     near, far = Datacenter(tmp_path, "dc1", servers=1), Datacenter(tmp_path, "dc2", servers=1)
     async with datacenters(near, far):
         for here, there in ((near, far), (far, near)):
-            before = await statuses(here.servers[0])
+            everybody_here = dict.fromkeys(names(here.cluster.nodes), ALIVE)
+            await wait_members(here.cluster.nodes, everybody_here)
             address = there.servers[0].gossip_address
             text = f"Failed to join {address}: Member 'server-1' part of wrong datacenter '{there.name}'"
             for node in here.cluster.nodes:
@@ -161,7 +164,7 @@ async def test_a_join_of_another_datacenters_lan_is_refused_and_leaves_no_trace(
                 assert text in reply.body.decode()
                 assert text in (await mesh(node, "join", address, expect=1)).err
                 await node.wait_log(f"Member 'server-1' part of wrong datacenter '{there.name}'")
-            assert await statuses(here.servers[0]) == before
+            assert await statuses(here.servers[0]) == everybody_here
             reply = await here.agent.request("PUT", f"/v1/agent/join/{address}?wan=1")
             assert (reply.status, reply.body) == (500, b"Must be a server to join WAN cluster")
 

@@ -138,7 +138,7 @@ async def test_who_claims_to_be_a_server_without_a_servers_certificate_is_a_node
             assert sorted(row["Name"] for row in health["Servers"]) == sorted(story.voters)
             for number in range(20):  # the agent turns to it as well, and finds out
                 await write(cluster.agents[0], f"k{number}")
-            assert await statuses(impostor) == story.statuses
+            await wait_members([impostor], story.statuses)
             assert (await impostor.request("GET", "/v1/status/peers")).json() == []
             assert_no_tracebacks([*cluster.nodes, impostor])
     finally:
