@@ -183,14 +183,18 @@ class RemoteDelegate:
         return shared.reply  # type: ignore[no-any-return]
 
     async def _run_shared(self, key: bytes, shared: _Shared, method: str, request: Any, reply: type[Reply]) -> None:
-        with shared.scope:
-            timeout_s = CALL_S_READ + request.options.wait_s * (1 + JITTER_FRACTION)
-            try:
-                shared.reply = await self._call(method, request, reply, reads=True, timeout_s=timeout_s)
-            except MeshError as error:
-                shared.error = error
-        self._forget(key, shared)
-        shared.done.set()
+        shared.error = Unreachable("agent: shutting down")  # unless something else comes of it
+        try:
+            with shared.scope:
+                timeout_s = CALL_S_READ + request.options.wait_s * (1 + JITTER_FRACTION)
+                try:
+                    shared.reply = await self._call(method, request, reply, reads=True, timeout_s=timeout_s)
+                    shared.error = None
+                except MeshError as error:
+                    shared.error = error
+        finally:
+            self._forget(key, shared)
+            shared.done.set()
 
     def _forget(self, key: bytes, shared: _Shared) -> None:
         if self._shared.get(key) is shared:

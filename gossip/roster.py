@@ -150,6 +150,8 @@ class Roster:
         known = self.known.get(name)
         if known is None:
             return self.recent.remember(now_s, name, time, leave=False)
+        if time == known.status_time:
+            known.is_from_table = False  # it says so itself
         if time <= known.status_time:
             return False
         known.status_time = time
@@ -161,11 +163,14 @@ class Roster:
 
     def told_by_table(self, now_s: float, time: int, name: str) -> None:
         """Take what a table says of one who has not left: as a join intent, although a foreign one may be about to."""
-        if self.join_intent(now_s, time, name) and name in self.known:
-            self.known[name].is_from_table = True
+        known = self.known.get(name)
+        if known is None or time > known.status_time:
+            self.join_intent(now_s, time, name)
+            if known is not None and known.status_time == time:
+                known.is_from_table = True
 
-    def leave_intent(self, now_s: float, time: int, name: str) -> bool:
-        """Take a leave intent."""
+    def leave_intent(self, now_s: float, time: int, name: str, *, by_table: bool = False) -> bool:
+        """Take a leave intent; `by_table`: a table lists the member as one that left, and the time is a guess."""
         if not self._clock.witness(time):
             return False
         known = self.known.get(name)
@@ -175,7 +180,8 @@ class Roster:
             if time >= known.status_time:  # at the same time as our last word: who heard this first, ignores that
                 self._refute(now_s)
             return False
-        if time < known.status_time or (time == known.status_time and not known.is_from_table):
+        same_time_counts = known.is_from_table and not by_table
+        if time < known.status_time or (time == known.status_time and not same_time_counts):
             return False
         if known.status is Status.ALIVE:
             self._going_at(now_s, known)

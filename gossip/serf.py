@@ -284,7 +284,7 @@ class Serf:
         left = dict.fromkeys(other.left_members)
         for name in left:
             # One more than its last intent: that may be a join intent that we know, which must not hide that it left.
-            self.roster.leave_intent(now_s, other.status_times.get(name, 0) + 1, name)
+            self.roster.leave_intent(now_s, other.status_times.get(name, 0) + 1, name, by_table=True)
         for name, time in other.status_times.items():
             if name not in left:
                 self.roster.told_by_table(now_s, time, name)

@@ -233,7 +233,10 @@ class Connection:
             if taken < len(data):
                 self._tail = memoryview(data)[taken:]
                 self._stalled_looks = 0
-                self._hub.spawn(self._send_tail)
+                try:
+                    self._hub.spawn(self._send_tail)
+                except Unreachable as error:
+                    return str(error)
                 return None
         if self._room is not None:
             self._room.set()

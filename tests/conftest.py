@@ -19,11 +19,5 @@ settings.load_profile(os.environ.get("MESH_HYPOTHESIS", "suite"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with clusters of real processes, one at a time: they mostly wait, and all else is done beside them."""
-    items.sort(key=_is_a_cluster, reverse=True)
-    for item in filter(_is_a_cluster, items):
-        item.add_marker(pytest.mark.xdist_group("clusters"))
-
-
-def _is_a_cluster(item: pytest.Item) -> bool:
-    return CLUSTERS in item.path.parents
+    """Begin with clusters of real processes: they take longest, and mostly wait."""
+    items.sort(key=lambda item: CLUSTERS in item.path.parents, reverse=True)

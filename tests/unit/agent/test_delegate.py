@@ -221,3 +221,29 @@ async def test_a_failed_shared_call_fails_for_everybody(autojump_clock: trio.tes
                 watchers.start_soon(watch)
         nursery.cancel_scope.cancel()
     assert failed == 3
+
+
+async def test_who_waits_with_others_when_the_agent_ends_is_told_so() -> None:
+    pool = FakePool()
+    pool.gate = trio.Event()
+    request = KVGetRequest(key="a", options=QueryOptions(index_min=4, wait_s=60))
+    told: list[str] = []
+
+    async def watch(remote: RemoteDelegate) -> None:
+        try:
+            await remote.call("KVS.Get", request, KVGetReply)
+        except Unreachable as error:
+            told.append(str(error))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as watchers:
+            for _ in range(20):  # which task of one moment runs first is a matter of chance
+                remote, _ = delegate(pool, "a:1")
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(remote.run)
+                    watchers.start_soon(watch, remote)
+                    await trio.testing.wait_all_tasks_blocked()
+                    watchers.start_soon(watch, remote)
+                    nursery.cancel_scope.cancel()
+                watchers.start_soon(watch, remote)
+    assert told == ["agent: shutting down"] * 60

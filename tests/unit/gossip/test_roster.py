@@ -361,6 +361,17 @@ def test_a_foreign_table_that_tells_of_a_join_where_there_was_a_farewell_does_no
     world.hear(JoinIntent(lamport_time=8, node="a"))
     world.hear(LeaveIntent(lamport_time=8, node="a"))
     assert status(world, "a") is Status.ALIVE, "it said so itself"
+    world.serf.merge_state(world.now_s, encode(State(status_times={"a": 9})), join=False)
+    world.hear(JoinIntent(lamport_time=9, node="a"))
+    world.hear(LeaveIntent(lamport_time=9, node="a"))
+    assert status(world, "a") is Status.ALIVE, "it said so, too"
+
+
+def test_an_old_list_of_those_who_left_does_not_undo_a_return_that_a_table_told_of() -> None:
+    world = UpperWorld("a")
+    world.serf.merge_state(world.now_s, encode(State(status_times={"a": 8})), join=False)
+    world.serf.merge_state(world.now_s, encode(State(status_times={"a": 7}, left_members=["a"])), join=False)
+    assert status(world, "a") is Status.ALIVE
 
 
 def test_a_merge_takes_clocks_intents_and_events() -> None:
