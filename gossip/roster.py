@@ -150,12 +150,11 @@ class Roster:
         known = self.known.get(name)
         if known is None:
             return self.recent.remember(now_s, name, time, leave=False)
-        if time == known.status_time:
+        if time >= known.status_time:
             known.is_from_table = False  # it says so itself
         if time <= known.status_time:
             return False
         known.status_time = time
-        known.is_from_table = False
         if known.status is Status.LEAVING:
             known.status = Status.ALIVE
             self._members = None
