@@ -54,8 +54,53 @@ class ServiceConnect(Record, frozen=True, kw_only=True):
     proxy: ConnectProxy | None = None
 
 
+class ServiceAddress(Record, frozen=True, kw_only=True):
+    """Where a service is reached in one network."""
+
+    address: str = ""
+    port: int = 0
+
+
+class Weights(Record, frozen=True, kw_only=True):
+    """How much of the load an instance takes, by its health (SRV records, prepared queries)."""
+
+    passing: int = 1
+    warning: int = 1
+
+
+class Upstream(Record, frozen=True, kw_only=True):
+    """A destination for which a proxy opens a listener on its host."""
+
+    destination_type: str = ""
+    destination_name: str = ""
+    datacenter: str = ""
+    local_bind_address: str = ""
+    local_bind_port: int = 0
+    config: dict[str, object] | None = None
+
+
+class ServiceProxy(Record, frozen=True, kw_only=True):
+    """What a proxy stands for. The fields from `mode` on are kept and given back without being read."""
+
+    destination_service_name: str = ""
+    destination_service_id: str = ""
+    local_service_address: str = ""
+    local_service_port: int = 0
+    config: dict[str, object] | None = None
+    upstreams: list[Upstream] | None = None
+    mode: str = ""
+    mesh_gateway: dict[str, object] | None = None
+    expose: dict[str, object] | None = None
+    transparent_proxy: dict[str, object] | None = None
+    access_logs: dict[str, object] | None = None
+    local_service_socket_path: str = ""
+
+
 class NodeService(Record, frozen=True, kw_only=True):
-    """One instance of a service, as its node has it. nil and empty lists and maps are kept apart."""
+    """One instance of a service, as its node has it. nil and empty lists and maps are kept apart.
+
+    `proxy_destination` is always that of `proxy` where there is one (structs/registration.py sees to it).
+    """
 
     kind: str = ""
     service_id: str
@@ -69,6 +114,9 @@ class NodeService(Record, frozen=True, kw_only=True):
     connect: ServiceConnect = ServiceConnect()
     create_index: int = 0
     modify_index: int = 0
+    tagged_addresses: dict[str, ServiceAddress] | None = None
+    weights: Weights = Weights()
+    proxy: ServiceProxy | None = None
 
 
 class CheckDefinition(Record, frozen=True, kw_only=True):
@@ -82,6 +130,13 @@ class CheckDefinition(Record, frozen=True, kw_only=True):
     interval_ns: int = 0
     timeout_ns: int = 0
     deregister_after_ns: int = 0
+    body: str = ""
+    tls_server_name: str = ""
+    disable_redirects: bool = False
+    tcp_use_tls: bool = False
+    udp: str = ""
+    grpc: str = ""
+    grpc_use_tls: bool = False
 
 
 class HealthCheck(Record, frozen=True, kw_only=True):
@@ -99,6 +154,8 @@ class HealthCheck(Record, frozen=True, kw_only=True):
     definition: CheckDefinition = CheckDefinition()
     create_index: int = 0
     modify_index: int = 0
+    kind: str = ""
+    """Who decides its status: http, tcp, ttl, ...; "" where unknown."""
 
 
 class RegisterCommand(Record, frozen=True, kw_only=True):
@@ -180,6 +237,49 @@ class ChecksReply(Record, frozen=True, kw_only=True):
     """Of Health.NodeChecks and Health.ChecksInState."""
 
     checks: list[HealthCheck]
+    meta: QueryMeta = QueryMeta()
+
+
+class ListServicesRequest(Record, frozen=True, kw_only=True):
+    """RPC Catalog.ListServices; `node_meta`: only instances on nodes that have all of it."""
+
+    node_meta: dict[str, str] = {}
+    options: QueryOptions = QueryOptions()
+
+
+class ListServicesReply(Record, frozen=True, kw_only=True):
+    """Names in order, each with the tags of all its instances together, in order."""
+
+    services: dict[str, list[str]]
+    meta: QueryMeta = QueryMeta()
+
+
+class ServiceRequest(Record, frozen=True, kw_only=True):
+    """RPC Catalog.ServiceNodes, Health.ServiceNodes and Health.ServiceChecks: the instances of one name.
+
+    `tags`: all of them are needed, in any case. `connect`: those that take mesh connections for that name instead.
+    """
+
+    service: str
+    tags: list[str] = []
+    connect: bool = False
+    node_meta: dict[str, str] = {}
+    source: QuerySource = QuerySource()
+    options: QueryOptions = QueryOptions()
+
+
+class ServiceInstance(Record, frozen=True, kw_only=True):
+    """An instance with its node and, of Health.ServiceNodes, the checks of the node and then its own."""
+
+    node: Node
+    service: NodeService
+    checks: list[HealthCheck] = []
+
+
+class ServiceNodesReply(Record, frozen=True, kw_only=True):
+    """Of Catalog.ServiceNodes (without checks) and Health.ServiceNodes: by node and id, or nearest first."""
+
+    instances: list[ServiceInstance]
     meta: QueryMeta = QueryMeta()
 
 

@@ -20,7 +20,11 @@ from structs.catalog import (
     QuerySource,
     RegisterCommand,
     RegisterRequest,
+    ServiceAddress,
     ServiceConnect,
+    ServiceProxy,
+    Upstream,
+    Weights,
 )
 from structs.cluster import Empty
 from structs.foreign.fields import (
@@ -73,6 +77,32 @@ CONNECT_PROXY = Table(
 SERVICE_CONNECT = Table(
     ServiceConnect, Field("Native", "native", FLAG), Field("Proxy", "proxy", optional(CONNECT_PROXY.shape))
 )
+SERVICE_ADDRESS = Table(ServiceAddress, Field("Address", "address", TEXT), Field("Port", "port", SIGNED))
+WEIGHTS = Table(Weights, Field("Passing", "passing", SIGNED), Field("Warning", "warning", SIGNED))
+UPSTREAM = Table(
+    Upstream,
+    Field("DestinationType", "destination_type", TEXT),
+    Field("DestinationName", "destination_name", TEXT),
+    Field("Datacenter", "datacenter", TEXT),
+    Field("LocalBindAddress", "local_bind_address", TEXT),
+    Field("LocalBindPort", "local_bind_port", SIGNED),
+    Field("Config", "config", map_of(FREE)),
+)
+SERVICE_PROXY = Table(
+    ServiceProxy,
+    Field("DestinationServiceName", "destination_service_name", TEXT),
+    Field("DestinationServiceID", "destination_service_id", TEXT),
+    Field("LocalServiceAddress", "local_service_address", TEXT),
+    Field("LocalServicePort", "local_service_port", SIGNED),
+    Field("Config", "config", map_of(FREE)),
+    Field("Upstreams", "upstreams", list_of(UPSTREAM.shape)),
+    Field("Mode", "mode", TEXT),
+    Field("MeshGateway", "mesh_gateway", map_of(FREE)),
+    Field("Expose", "expose", map_of(FREE)),
+    Field("TransparentProxy", "transparent_proxy", map_of(FREE)),
+    Field("AccessLogs", "access_logs", map_of(FREE)),
+    Field("LocalServiceSocketPath", "local_service_socket_path", TEXT),
+)
 NODE_SERVICE = Table(
     NodeService,
     Field("Kind", "kind", TEXT),
@@ -85,6 +115,9 @@ NODE_SERVICE = Table(
     Field("EnableTagOverride", "enable_tag_override", FLAG),
     Field("ProxyDestination", "proxy_destination", TEXT),
     Field("Connect", "connect", SERVICE_CONNECT.shape),
+    Field("TaggedAddresses", "tagged_addresses", map_of(SERVICE_ADDRESS.shape)),
+    Field("Weights", "weights", WEIGHTS.shape),
+    Field("Proxy", "proxy", optional(SERVICE_PROXY.shape)),
     *INDEXES,
 )
 CHECK_DEFINITION = Table(
@@ -97,6 +130,13 @@ CHECK_DEFINITION = Table(
     Field("Interval", "interval_ns", DURATION),
     Field("Timeout", "timeout_ns", DURATION),
     Field("DeregisterCriticalServiceAfter", "deregister_after_ns", DURATION),
+    Field("Body", "body", TEXT),
+    Field("TLSServerName", "tls_server_name", TEXT),
+    Field("DisableRedirects", "disable_redirects", FLAG),
+    Field("TCPUseTLS", "tcp_use_tls", FLAG),
+    Field("UDP", "udp", TEXT),
+    Field("GRPC", "grpc", TEXT),
+    Field("GRPCUseTLS", "grpc_use_tls", FLAG),
 )
 HEALTH_CHECK = Table(
     HealthCheck,
@@ -110,6 +150,7 @@ HEALTH_CHECK = Table(
     Field("ServiceName", "service_name", TEXT),
     Field("ServiceTags", "service_tags", TEXTS),
     Field("Definition", "definition", CHECK_DEFINITION.shape),
+    Field("Type", "kind", TEXT),
     *INDEXES,
 )
 CHECKS = filled(list_of(HEALTH_CHECK.shape), list)

@@ -79,9 +79,10 @@ COMMANDS = [
             ],
             skip_node_update=True,
         ),
-        "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
-        "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"
-        "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3",
+        "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616e"
+        "a16181a16ba1769fa0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000c0920101c0919da16ea163a143a7"
+        "70617373696e67a0a0a27331a0c09fa8687474703a2f2f68c281a14191a162a0a0cf00000002540be4000000a0a0c2c2a0a0c20000"
+        "a0c3",
     ),
     (registry.DEREGISTER, DeregisterCommand(node="n"), "0193a16ea0a0"),
     (registry.DEREGISTER, DeregisterCommand(node="n", service_id="s1", check_id="c"), "0193a16ea27331a163"),
@@ -116,6 +117,15 @@ COMMANDS = [
 ]
 
 
+OLDER: dict[str, int] = {
+    # A registration before services had weights, tagged addresses and a proxy, and checks a kind.
+    "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
+    "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"
+    "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3": 6,
+}
+"""What earlier versions wrote -> position in COMMANDS of the record that it means."""
+
+
 @pytest.mark.parametrize(("number", "record", "golden"), COMMANDS, ids=lambda value: type(value).__name__)
 def test_commands_are_written_as_they_always_were(number: int, record: object, golden: str) -> None:
     kind = registry.COMMANDS[number].kind
@@ -123,6 +133,12 @@ def test_commands_are_written_as_they_always_were(number: int, record: object, g
     assert registry.encode_command(number, record).hex() == golden
     assert bytes.fromhex(golden)[0] & ~registry.IGNORABLE == number
     assert decode(kind, bytes.fromhex(golden)[1:]) == record
+
+
+@pytest.mark.parametrize(("golden", "position"), OLDER.items())
+def test_what_earlier_versions_wrote_means_what_it_meant(golden: str, position: int) -> None:
+    number, record, _ = COMMANDS[position]
+    assert decode(registry.COMMANDS[number].kind, bytes.fromhex(golden)[1:]) == record
 
 
 def test_every_kind_of_command_has_golden_bytes() -> None:
