@@ -19,7 +19,9 @@ from fsm.store.tables import (
     INDEXES,
     KVS,
     NODES,
+    PREPARED_QUERIES,
     SERVICES,
+    SESSIONS,
     TOMBSTONES,
     Handles,
     Table,
@@ -27,6 +29,7 @@ from fsm.store.tables import (
 from structs.autopilot import AutopilotConfig
 from structs.catalog import HealthCheck, Node, NodeService
 from structs.coordinate import NodeCoordinate, is_possible
+from structs.prepared_query import PreparedQuery
 
 COUNTER_BYTES = 8
 
@@ -95,6 +98,10 @@ def _coordinate_highest(body: bytes) -> int:
     return 0
 
 
+def _session_highest(body: bytes) -> int:
+    raise RowsRejected("sessions are not known to this version")
+
+
 HIGHEST: dict[int, Callable[[bytes], int]] = {
     KVS.number: kv_highest,
     TOMBSTONES.number: tombstone_highest,
@@ -104,6 +111,8 @@ HIGHEST: dict[int, Callable[[bytes], int]] = {
     CHECKS.number: _record_highest(HealthCheck, CHECKS),
     COORDINATES.number: _coordinate_highest,
     AUTOPILOT.number: _record_highest(AutopilotConfig, AUTOPILOT),
+    SESSIONS.number: _session_highest,
+    PREPARED_QUERIES.number: _record_highest(PreparedQuery, PREPARED_QUERIES),
 }
 
 # Tables whose rows refer to others: whether key, body and what they name fit together
@@ -143,6 +152,19 @@ def _autopilot_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> 
     return row_key == autopilot_rows.KEY
 
 
+def _prepared_query_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    query = decode(PreparedQuery, body)
+    if not query.query_id or row_key != key(query.query_id):
+        return False
+    if query.session and not _has(txn, handles, SESSIONS, key(query.session)):
+        return False
+    if not query.name and not query.is_template:
+        return True
+    mark = secondary.QUERIES_BY_NAME if query.name else secondary.TEMPLATES_BY_NAME
+    others = keys.scan(txn, handles.secondary, mark + key(query.name) + JOINT_BYTES)
+    return next(iter(others), None) is None
+
+
 def _has(txn: Any, handles: Handles, table: Table, row_key: bytes) -> bool:
     return keys.get(txn, handles.pair(table), row_key) is not None
 
@@ -153,4 +175,5 @@ FITS: dict[int, Callable[[Any, Handles, bytes, bytes], bool]] = {
     CHECKS.number: _check_fits,
     COORDINATES.number: _coordinate_fits,
     AUTOPILOT.number: _autopilot_fits,
+    PREPARED_QUERIES.number: _prepared_query_fits,
 }

@@ -11,6 +11,7 @@
 | checks of a node             | checks                                                                       |
 | checks in a state            | checks; of nodes with certain metadata: max(nodes, checks)                   |
 | coordinates                  | coordinates                                                                  |
+| prepared queries             | prepared-queries                                                             |
 
 An index of 0 would mean "don't block" when it comes back, so none is ever given out.
 """

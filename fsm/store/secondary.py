@@ -11,11 +11,15 @@ rows are empty. They are no part of digests and archives, since they can be made
 | `o`  | checks    | node and service id ("" for checks of the node), lower case                                   |
 | `s`  | checks    | status, case kept                                                                             |
 | `v`  | checks    | name of the service, lower case                                                               |
+| `q`  | queries   | name, lower case                                                                              |
+| `t`  | queries   | name of a template, lower case, "" too                                                        |
+| `x`  | queries   | session that they go with                                                                     |
 """
 
 from base.codec import decode
 from fsm.store.names import JOINT_BYTES, escaped, key
 from structs.catalog import CONNECT_PROXY, HealthCheck, Node, NodeService
+from structs.prepared_query import PreparedQuery
 
 NODES_BY_ID = b"i"
 SERVICES_BY_NAME = b"n"
@@ -23,6 +27,9 @@ SERVICES_BY_DESTINATION = b"c"
 CHECKS_BY_OWNER = b"o"
 CHECKS_BY_STATUS = b"s"
 CHECKS_BY_SERVICE = b"v"
+QUERIES_BY_NAME = b"q"
+TEMPLATES_BY_NAME = b"t"
+QUERIES_BY_SESSION = b"x"
 
 
 def by_id(node_id: str) -> bytes:
@@ -69,4 +76,16 @@ def of_check(row_key: bytes, body: bytes) -> list[bytes]:
     ]
     if check.service_name:
         entries.append(CHECKS_BY_SERVICE + key(check.service_name) + tail)
+    return entries
+
+
+def of_prepared_query(row_key: bytes, body: bytes) -> list[bytes]:
+    """Return the entries of a row of `prepared-queries`."""
+    query = decode(PreparedQuery, body)
+    tail = JOINT_BYTES + row_key
+    entries = [QUERIES_BY_NAME + key(query.name) + tail] if query.name else []
+    if query.is_template:
+        entries.append(TEMPLATES_BY_NAME + key(query.name) + tail)
+    if query.session:
+        entries.append(QUERIES_BY_SESSION + key(query.session) + tail)
     return entries

@@ -34,7 +34,20 @@ SERVICES = Table(5, "services", RowHasher(5), secondary.of_service)
 CHECKS = Table(6, "checks", RowHasher(6), secondary.of_check)
 COORDINATES = Table(7, "coordinates", RowHasher(7))
 AUTOPILOT = Table(8, "autopilot-config", RowHasher(8))
-TABLES: tuple[Table, ...] = (KVS, TOMBSTONES, INDEXES, NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT)
+SESSIONS = Table(9, "sessions", RowHasher(9))
+PREPARED_QUERIES = Table(10, "prepared-queries", RowHasher(10), secondary.of_prepared_query)
+TABLES: tuple[Table, ...] = (
+    KVS,
+    TOMBSTONES,
+    INDEXES,
+    NODES,
+    SERVICES,
+    CHECKS,
+    COORDINATES,
+    AUTOPILOT,
+    SESSIONS,
+    PREPARED_QUERIES,
+)
 
 assert [table.number for table in TABLES] == list(range(1, len(TABLES) + 1))
 

@@ -11,6 +11,7 @@ from fsm.commands.registry import (
     COORDINATES,
     DEREGISTER,
     KVS,
+    PREPARED_QUERY,
     REGISTER,
     TOMBSTONE,
     TXN,
@@ -25,6 +26,7 @@ from structs.autopilot import AutopilotCommand, AutopilotConfig, AutopilotSetRep
 from structs.catalog import DeregisterCommand, HealthCheck, NodeService, RegisterCommand
 from structs.coordinate import CoordinateBatch, NodeCoordinate
 from structs.kv import KVApplyReply, KVCommand, KVEntry, KVVerb, ReapReply, TombstoneCommand
+from structs.prepared_query import PreparedQuery, PreparedQueryCommand, PreparedQueryOp
 from structs.txn import TxnCommand, TxnOp, TxnOutcome
 
 
@@ -114,6 +116,9 @@ class Replica:
         reply = self.run(encode_command(AUTOPILOT, command))
         assert isinstance(reply, AutopilotSetReply)
         return reply.ok
+
+    def query(self, op: PreparedQueryOp, query: PreparedQuery) -> object:
+        return self.run(encode_command(PREPARED_QUERY, PreparedQueryCommand(op=op, query=query)))
 
     def counters(self) -> dict[str, int]:
         """Every counter of the index table."""

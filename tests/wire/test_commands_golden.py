@@ -26,6 +26,14 @@ from structs.catalog import (
 from structs.cluster import Peer
 from structs.coordinate import Coordinate, CoordinateBatch, NodeCoordinate
 from structs.kv import KVCommand, KVVerb, TombstoneCommand
+from structs.prepared_query import (
+    PreparedQuery,
+    PreparedQueryCommand,
+    PreparedQueryOp,
+    QueryFailover,
+    QueryTemplate,
+    ServiceQuery,
+)
 from structs.txn import TxnCommand, TxnOp
 from tests.fakes.replica import Replica
 
@@ -114,6 +122,37 @@ COMMANDS = [
         "4294a1720203c40163",
     ),
     (registry.RESTORE_ABORT, RestoreAbort(restore_id="r"), "4391a172"),
+    (
+        registry.PREPARED_QUERY,
+        PreparedQueryCommand(op=PreparedQueryOp.DELETE, query=PreparedQuery(query_id="q")),
+        "0792a664656c65746599a171a0a0a093a0a0c298a09200c0c2c0a0c0c0c2a00000",
+    ),
+    (
+        registry.PREPARED_QUERY,
+        PreparedQueryCommand(
+            op=PreparedQueryOp.CREATE,
+            query=PreparedQuery(
+                query_id="q",
+                name="geo-",
+                session="s",
+                token="t",
+                template=QueryTemplate(kind="name_prefix_match", regexp="^geo-(.*)$", remove_empty_tags=True),
+                service=ServiceQuery(
+                    service="${match(1)}",
+                    failover=QueryFailover(nearest_n=3, datacenters=["dc2"]),
+                    only_passing=True,
+                    ignore_check_ids=["c"],
+                    near="_agent",
+                    tags=["a", "!b"],
+                    node_meta={"k": "v"},
+                    connect=True,
+                ),
+                dns_ttl="10s",
+            ),
+        ),
+        "0792a663726561746599a171a467656f2da173a17493b16e616d655f7072656669785f6d61746368aa5e67656f2d282e2a2924c3"
+        "98ab247b6d617463682831297d920391a3646332c391a163a65f6167656e7492a161a2216281a16ba176c3a33130730000",
+    ),
 ]
 
 

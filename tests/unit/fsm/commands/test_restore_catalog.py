@@ -12,10 +12,11 @@ from structs.archive import RestoreReply, RowChunk
 from structs.autopilot import AutopilotConfig
 from structs.catalog import HealthCheck, Node, NodeService
 from structs.coordinate import Coordinate, NodeCoordinate
+from structs.prepared_query import PreparedQuery, QueryTemplate
 from tests.fakes.replica import Replica
 from tests.fakes.restores import begin, chunk, commit_of, kv_chunk
 
-NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT = 4, 5, 6, 7, 8
+NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT, QUERIES = 4, 5, 6, 7, 8, 10
 
 
 def rows(table: int, *found: tuple[bytes, Record | bytes]) -> bytes:
@@ -34,6 +35,13 @@ def service(service_id: str, name: str = "web") -> NodeService:
 def check(owner: str, check_id: str, *, service_id: str = "", status: str = "passing") -> HealthCheck:
     return HealthCheck(
         node=owner, check_id=check_id, service_id=service_id, status=status, create_index=1, modify_index=9
+    )
+
+
+def query(query_id: str, name: str = "", *, session: str = "", kind: str = "") -> PreparedQuery:
+    template = QueryTemplate(kind=kind)
+    return PreparedQuery(
+        query_id=query_id, name=name, session=session, template=template, create_index=1, modify_index=1
     )
 
 
@@ -71,7 +79,13 @@ S = rows(SERVICES, (key("n", "s"), service("s")))
         ([N], rows(COORDINATES, (key("n", ""), b"")), "cannot be read"),
         ([], rows(AUTOPILOT, (b"other", AutopilotConfig(create_index=1, modify_index=1))), "doesn't fit its key"),
         ([], rows(AUTOPILOT, (b"config", AutopilotConfig())), "created at 0"),
-        ([], rows(9, (b"a", b"")), "table number 9 is unknown"),
+        ([], rows(QUERIES, (b"q", b"")), "cannot be read"),
+        ([], rows(QUERIES, (b"q", query("other"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"Q", query("Q"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"p", query("p", "Web")), (b"q", query("q", "web"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"p", query("p", kind="t")), (b"q", query("q", kind="t"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"q", query("q", session="s"))), "names what is not there"),
+        ([], rows(99, (b"a", b"")), "table number 99 is unknown"),
     ],
 )
 def test_rows_that_are_none_are_refused_and_so_is_their_commit(
