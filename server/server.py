@@ -19,6 +19,7 @@ import server.endpoints.health
 import server.endpoints.internal
 import server.endpoints.kv
 import server.endpoints.operator
+import server.endpoints.prepared_query
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401  # each registers its methods
@@ -139,6 +140,7 @@ class Server:
         services = Services(
             config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, autopilot=self.duties.autopilot,
             hello=self.joining.hello, coordinates=coordinates, wan=wan, router=self.router, elsewhere=elsewhere,
+            query_rng=chance.generator("prepared_queries"),
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             services=services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server
