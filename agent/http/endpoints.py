@@ -1,14 +1,18 @@
 """Importing this registers every route: one module a noun."""
 
 from agent.http import (
+    acl,
     agent,
     autopilot,
     catalog,
     coordinate,
     event,
     health,
+    host,
     keyring,
     kv,
+    metrics,
+    monitor,
     operator,
     snapshot,
     status,
@@ -16,14 +20,18 @@ from agent.http import (
 )
 
 __all__ = [
+    "acl",
     "agent",
     "autopilot",
     "catalog",
     "coordinate",
     "event",
     "health",
+    "host",
     "keyring",
     "kv",
+    "metrics",
+    "monitor",
     "operator",
     "snapshot",
     "status",
