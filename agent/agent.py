@@ -37,6 +37,13 @@ _refused = gauge("http.connections_refused")
 _expired = gauge("http.connections_expired")
 _defects = gauge("http.defects")
 _members = gauges("members.lan", "status")
+_POOL = {
+    "health_score": gauge("memberlist.health.score"),
+    "event_queue": gauge("serf.queue.Event"),
+    "intent_queue": gauge("serf.queue.Intent"),
+    "query_queue": gauge("serf.queue.Query"),
+}
+"""Fields of `Stats.serf_lan` that are numbers worth a line over time."""
 _MEMBERS = {status: _members.labelled(status.name.lower()) for status in MemberStatus if status}
 
 
@@ -123,6 +130,10 @@ class AgentFacts:
         statuses = Counter(member.status for member in self._membership.members(wan=False))
         for status, handle in _MEMBERS.items():
             handle.set(statuses[status])
+        pool = self._membership.statistics().get("serf_lan", {})
+        for name, handle in _POOL.items():
+            if name in pool:
+                handle.set(float(pool[name]))
 
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""

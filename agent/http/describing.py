@@ -176,6 +176,7 @@ ROWS: dict[str, Row] = {
     "DELETE /v1/operator/raft/peer": Row(parameters=("id", "address")),
     "POST /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
     "PUT /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
+    "GET /v1/operator/usage": Row(),
     "GET /v1/snapshot": Row(answer="application/x-gzip"),
     "PUT /v1/snapshot": Row(body=BYTES),
     "GET /v1/status/leader": Row(),

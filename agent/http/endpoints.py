@@ -17,6 +17,7 @@ from agent.http import (
     snapshot,
     status,
     txn,
+    usage,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "snapshot",
     "status",
     "txn",
+    "usage",
 ]
