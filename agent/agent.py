@@ -169,6 +169,7 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
         pretty_always=config.dev,
+        debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),
         wait_default_s=limits.query_wait_s_default,
         wait_s_max=limits.query_wait_s_max,

@@ -246,6 +246,7 @@ _TLS = (
 )
 
 _TELEMETRY = (
+    _row("enable_debug", Kind.BOOL, False, "Serve /debug/tasks. Development mode does."),
     _row("telemetry.metrics_prefix", Kind.TEXT, "consul", "First part of the name of every metric."),
     _row("telemetry.disable_hostname", Kind.BOOL, False, "Leave the host's name out of the names of gauges."),
     _row("telemetry.filter_default", Kind.BOOL, True, "Show metrics that no filter names.", reloadable=True),

@@ -280,7 +280,6 @@ _REST = (
     _row("auto_reload_config", Kind.BOOL, False, "Reload when a file changes.", flag="auto-reload-config"),
     _row("raft_logstore_verification", Kind.OPAQUE, {}, "Checksums of the log; here always."),
     _row("reporting", Kind.OPAQUE, {}, "Usage reports; there are none."),
-    _row("enable_debug", Kind.BOOL, False, "Profiling endpoints."),
     _row("enable_syslog", Kind.BOOL, False, "Log to syslog.", flag="syslog"),
     _row("syslog_facility", Kind.TEXT, "LOCAL0", "Facility of syslog."),
     _row("log_rotate_bytes", Kind.INT, 0, "Rotate the log file at this size.", flag="log-rotate-bytes", least=0),

@@ -109,6 +109,7 @@ COMMON_STATUSES: dict[int, str] = {
 
 ROWS: dict[str, Row] = {
     "PUT /v1/agent/force-leave/": Row(common=LOCALS, parameters=("prune", "wan"), rest="node"),
+    "GET /debug/tasks": Row(common=LOCALS, answer=TEXT, statuses=(200, 404)),
     "GET /v1/agent/host": Row(common=LOCALS),
     "PUT /v1/agent/join/": Row(common=LOCALS, parameters=("wan",), rest="address"),
     "PUT /v1/agent/leave": Row(common=LOCALS),
@@ -273,7 +274,7 @@ def _operation(method: str, route: Route, endpoint: Endpoint, row: Row) -> dict[
         parameters.insert(0, {"name": row.rest, "in": "path", "required": True, "schema": schema})
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()} {route.path}",
-        "tags": [route.path.split("/")[2]],
+        "tags": [route.path.removeprefix("/v1").split("/")[1]],
         "summary": doc.partition("\n")[0],
         "description": doc,
         "parameters": parameters,
