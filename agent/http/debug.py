@@ -1,6 +1,7 @@
 """/debug/tasks: what every task of the process waits for. Source: HTTP API, section 16; ours is about tasks."""
 
 from collections.abc import Iterator
+from types import FrameType
 
 import trio
 
@@ -31,9 +32,14 @@ def tasks(context: RequestContext) -> Response:
 
 
 def _lines(task: trio.lowlevel.Task, depth: int) -> Iterator[str]:
+    # The innermost places are always trio's own: what is worth reading stands before them.
     places = [f"{frame.f_code.co_qualname}:{line}" for frame, line in task.iter_await_frames()]
-    yield f"{'  ' * depth}{task.name}: {' > '.join(places[-FRAMES_MAX:])}"
+    yield f"{'  ' * depth}{task.name}: {' > '.join(places[:FRAMES_MAX])}"
     if depth < DEPTH_MAX:
         for nursery in task.child_nurseries:
             for child in nursery.child_tasks:
                 yield from _lines(child, depth + 1)
+
+
+def _is_trio(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("trio.")

@@ -257,12 +257,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 class Route:
     """One path. `allow` is the value of the Allow header."""
 
-    __slots__ = ("allow", "endpoints", "path", "rule_of")
+    __slots__ = ("allow", "endpoints", "path", "rule_of", "streams")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.endpoints: dict[str, Endpoint] = {}
         self.rule_of: RuleOf = default_rule
+        self.streams = False
+        """Whether bodies and answers travel in pieces: its body rule has no limit."""
         self.allow = ""
 
 
@@ -299,6 +301,7 @@ def route(
             row.endpoints[method] = Endpoint(handler=handler, access=access, is_write=is_write, took_ms=took_ms)
         if rule_of is not None:
             row.rule_of = rule_of
+            row.streams = rule_of(HTTPSettings()).bytes_max is None
         row.allow = ",".join(["OPTIONS", *(method for method in _METHODS_ORDER if method in row.endpoints)])
         return handler
 

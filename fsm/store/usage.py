@@ -6,6 +6,9 @@ from fsm.store import keys, services
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, INDEXES, KVS, NODES, SERVICES, Table
 
+CONSUL = "consul"
+"""Name of the service that the servers themselves are."""
+
 
 def rows_count(view: View, table: Table) -> int:
     """Return how many rows a table has. Long keys that begin alike count once: it is for telling, not for proving."""
@@ -30,9 +33,14 @@ def counts(view: View) -> dict[str, int]:
 
 
 def kinds(view: View) -> Counter[str]:
-    """Return how many instances there are of each kind ("" for ordinary ones, `connect-native` where it is that)."""
+    """Return how many instances there are of each kind ("" for ordinary ones, `connect-native` where it is that).
+
+    The servers' own service is left out: nobody put it there.
+    """
     found: Counter[str] = Counter()
     for _, row in keys.scan(view.txn, view.handles.pair(SERVICES), b""):
         service = services.of_row(row)
+        if service.service == CONSUL:
+            continue
         found["connect-native" if service.connect.native and not service.kind else service.kind] += 1
     return found
