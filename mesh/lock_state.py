@@ -14,10 +14,11 @@ from base.errors import MeshError, OutcomeUnknown, Refused
 from mesh.errors import may_repeat
 from mesh.kv import KV
 from mesh.query import Read
-from mesh.session import DELETE, RELEASE, Sessions
+from mesh.session import Sessions
 from mesh.steps import Ask, Now, Pause, Procedure
 from mesh.watch_state import Pace, next_index
 from structs.query import Consistency
+from structs.session import SessionBehavior
 
 LOCK_FLAGS = 0x2DDCCBC058A50C18
 """Marks the keys of locks; whoever finds others on a key leaves it alone."""
@@ -89,7 +90,7 @@ def leased(
 ) -> Procedure[Lease]:
     """Create a session."""
     asked_at_s: float = yield Now()
-    behavior = DELETE if deletes else RELEASE
+    behavior = SessionBehavior.DELETE if deletes else SessionBehavior.RELEASE
     call = Sessions.create(name=name, ttl_s=ttl_s, lock_delay_s=lock_delay_s, behavior=behavior)
     session_id: str = yield Ask(call)
     return Lease(session_id, ttl_s=ttl_s, asked_at_s=asked_at_s)

@@ -64,8 +64,8 @@ def board_of(entries: Sequence[KVEntry], lock_key: str, limit: int) -> Board:
 class SemaphoreClaim(msgspec.Struct, frozen=True, kw_only=True):
     """One of `limit` places under a prefix.
 
-    The fencing number is the ModifyIndex of `.lock` as it was read when we were in: no holder that had come before has a
-    greater one. Holders at the same time may have the same.
+    The fencing number is the ModifyIndex of `.lock` as it was read when we were in: no holder that had come before has
+    a greater one. Holders at the same time may have the same.
     """
 
     prefix: str

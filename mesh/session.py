@@ -3,34 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from base.durations import format_duration
 from mesh.call import Call, Noun, World, method, nothing, read_call, write_call
 from mesh.query import DEFAULT_READ, Answer, Read
 from mesh.reply import Reply
-from mesh.rows import DURATION_NS, Shape, text_map
+from mesh.rows import DURATION_NS, ListOf, Shape, text_map
+from structs.session import ServiceCheck, Session, SessionBehavior
 
 GONE = 404
 """The status of an answer about a session that is no more."""
 NODE_CHECKS_DEFAULT = ("serfHealth",)
-RELEASE, DELETE = "release", "delete"
-
-
-class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One session as an agent shows it. `behavior`: what becomes of the keys it holds, released or deleted."""
-
-    session_id: str
-    name: str = ""
-    node: str = ""
-    lock_delay_ns: int = 0
-    """How long nobody can take a key after this session lost it."""
-    behavior: str = RELEASE
-    ttl: str = ""
-    """Go duration text; "" where it only ends with its checks."""
-    node_checks: list[str] | None = None
-    create_index: int = 0
-    modify_index: int = 0
 
 
 SESSION = Shape(
@@ -42,6 +24,7 @@ SESSION = Shape(
     Behavior="behavior",
     TTL="ttl",
     NodeChecks="node_checks",
+    ServiceChecks=("service_checks", ListOf(Shape(ServiceCheck, ID="check_id", Namespace="namespace"))),
     CreateIndex="create_index",
     ModifyIndex="modify_index",
 )
@@ -58,7 +41,7 @@ class Sessions(Noun[World]):
         node: str = "",
         ttl_s: float = 0.0,
         lock_delay_s: float = 15.0,
-        behavior: str = RELEASE,
+        behavior: SessionBehavior = SessionBehavior.RELEASE,
         checks: Sequence[str] = NODE_CHECKS_DEFAULT,
     ) -> Call[str]:
         """Make a session and return its id. It ends with any of `checks`, or `ttl_s` (0: never) after its last renewal.
@@ -69,7 +52,7 @@ class Sessions(Noun[World]):
         row: dict[str, Any] = {
             "Name": name,
             "LockDelay": format_duration(lock_delay_s),
-            "Behavior": behavior,
+            "Behavior": behavior.value,
             "NodeChecks": list(checks),
             "Checks": list(checks),
         }
