@@ -29,7 +29,7 @@ class Child:
         """Start it; raises InvalidRequest where that cannot be."""
         self._has_group = not pass_stdin  # who is in the background of a terminal may not read from it
         try:
-            self._process = subprocess.Popen(  # what the user asked to run
+            self._process = subprocess.Popen(  # noqa: S603  # what the user asked to run
                 list(words),
                 env=dict(environment),
                 stdin=None if pass_stdin else subprocess.DEVNULL,

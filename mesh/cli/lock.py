@@ -1,4 +1,7 @@
-"""`mesh lock`: runs a program while a lock or a place of a semaphore is held. Source: command-line specification, lock."""
+"""`mesh lock`: runs a program while a lock or a place of a semaphore is held.
+
+Source: command-line specification, lock.
+"""
 
 import signal
 import threading
