@@ -15,6 +15,7 @@ from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
+from agent.remote_exec import RemoteExecutor
 from agent.tls import tls_config
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
@@ -178,6 +179,11 @@ class Agent:
         """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
         self._config = config
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
+        self._remote_exec: RemoteExecutor | None = None
+        if not config.raw.get("disable_remote_exec", True):
+            token = config.acl_token_default.reveal()
+            self._remote_exec = RemoteExecutor(delegate=delegate, node=facts.node_name, token=token)
+            facts.events.on_execution = self._remote_exec.offer
         self.http = HTTPListener(
             http_settings(config),
             delegate,
@@ -192,7 +198,11 @@ class Agent:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        await self.http.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            if self._remote_exec is not None:
+                nursery.start_soon(self._remote_exec.run)
+            await self.http.run(task_status=task_status)
+            nursery.cancel_scope.cancel()
 
     def reload(self, config: RuntimeConfig) -> None:
         """Read the certificates again; everything else of the listeners needs a restart."""

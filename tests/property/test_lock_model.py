@@ -1,4 +1,4 @@
-"""Locks and semaphores in simulated time, under faults: never too many holders, growing numbers, losses told in time."""
+"""Locks and semaphores in simulated time, under faults: never too many holders, growing numbers, losses told early."""
 
 import random
 from typing import Any
