@@ -17,6 +17,7 @@ from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.metrics import Collector
+from agent.remote_exec import RemoteExecutor
 from agent.tls import tls_config
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
@@ -218,6 +219,11 @@ class Agent:
         self._facts = facts
         TELEMETRY.configure(config.telemetry)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
+        self._remote_exec: RemoteExecutor | None = None
+        if not config.raw.get("disable_remote_exec", True):
+            token = config.acl_token_default.reveal()
+            self._remote_exec = RemoteExecutor(delegate=delegate, node=facts.node_name, token=token)
+            facts.events.on_execution = self._remote_exec.offer
         self.http = HTTPListener(
             http_settings(config),
             delegate,
@@ -233,6 +239,8 @@ class Agent:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
+            if self._remote_exec is not None:
+                nursery.start_soon(self._remote_exec.run)
             await nursery.start(Collector().run)
             with TELEMETRY.reader(self._read_gauges):
                 await nursery.start(self.http.run)

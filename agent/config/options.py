@@ -93,6 +93,9 @@ _CLUSTER = (
     _row(
         "skip_leave_on_interrupt", Kind.BOOL, None, "Do not leave on SIGINT. Default: false on agents, true on servers."
     ),
+    _row(
+        "disable_remote_exec", Kind.BOOL, True, "Run no commands for `exec`; false lets the cluster run programs here."
+    ),
 )
 
 _RAFT = (

@@ -224,7 +224,6 @@ _CHECKS = (
     ),
     _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
     _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
-    _row("disable_remote_exec", Kind.BOOL, True, "No remote execution."),
     _row(
         "disable_http_unprintable_char_filter", Kind.BOOL, False, "Accept unprintable characters in paths; here never."
     ),
