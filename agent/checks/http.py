@@ -11,6 +11,7 @@ import ipaddress
 import httpx
 import trio
 
+from agent.checks.body import read_body
 from agent.checks.dial import tls_context
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max
@@ -46,10 +47,7 @@ async def run(spec: CheckSpec, settings: CheckSettings, timeout_s: float) -> Res
                     status = _status_of(response.status_code)
                     reason = response.reason_phrase[:REASON_CHARACTERS_MAX]
                     head = f"HTTP {method} {spec.http}: {response.status_code} {reason}{refused}"
-                    async for piece in response.aiter_raw(chunk_size=None):
-                        tail.feed(piece)
-                        if tail.count >= BODY_BYTES_MAX:
-                            break
+                    await read_body(response, tail.feed, BODY_BYTES_MAX)
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, Unreachable, OSError, ValueError) as error:
