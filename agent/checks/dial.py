@@ -35,6 +35,11 @@ def forget_certificates() -> None:
     _context.cache_clear()
 
 
+def verified_or_not(skip_verify: bool) -> ssl.SSLContext:
+    """Return how somebody is asked over HTTPS with whom the agent's own certificates have nothing to do."""
+    return _context("", "", "", not skip_verify, ())
+
+
 def tls_context(spec: CheckSpec, settings: CheckSettings, *protocols: str) -> ssl.SSLContext:
     """Return how this check does TLS; `protocols` are offered by ALPN. Raises Unreachable for unusable files."""
     try:

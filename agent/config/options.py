@@ -245,7 +245,13 @@ _TLS = (
     _row("server_name", Kind.TEXT, "", "Name this node asks for in TLS. Default: server.<datacenter>.<domain>."),
 )
 
-OPTIONS: tuple[Option, ...] = (*_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *LATER)
+_WATCHES = (
+    _row("watches", Kind.ROWS, [], "Programs or requests to run when a view of the cluster changes.", reloadable=True),
+)
+
+OPTIONS: tuple[Option, ...] = (
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_WATCHES, *LATER
+)  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}
 BY_FLAG: dict[str, Option] = {option.flag: option for option in OPTIONS if option.flag}
 SECTIONS: frozenset[str] = frozenset(

@@ -25,7 +25,9 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
         rpc_rate_per_s=new.limits.rpc_rate_per_s,
         rpc_burst_max=new.limits.rpc_burst_max,
     )
-    config = msgspec.structs.replace(old, log_level=new.log_level, limits=limits, raw={**old.raw, **taken})
+    config = msgspec.structs.replace(
+        old, log_level=new.log_level, limits=limits, watches=new.watches, raw={**old.raw, **taken}
+    )
     return Reloaded(
         config=config,
         changed=tuple(taken),

@@ -5,6 +5,7 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 
 import msgspec
 
+from agent.watch_plan import WatchDefinition
 from base.secret import Secret
 
 
@@ -183,6 +184,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool
     log_file: str
 
+    watches: tuple[WatchDefinition, ...]
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""
