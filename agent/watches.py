@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from agent.checks.body import read_body
-from agent.checks.dial import verified_or_not
+from agent.checks.dial import reason_of, verified_or_not
 from agent.checks.output import Tail
 from agent.checks.script import Program
 from agent.http.inside import InsideAnswer
@@ -148,7 +148,7 @@ async def _ask(handler: HTTPHandler, index: int, result: bytes) -> None:
             ):
                 await read_body(response, tail.feed, ANSWER_BYTES_MAX)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            _log.error("watch handler could not be reached", path=handler.path, error=str(error) or repr(error))
+            _log.error("watch handler could not be reached", path=handler.path, error=reason_of(error))
             return
         if response.is_success:
             _log.debug("watch handler done", path=handler.path, output=tail.text())

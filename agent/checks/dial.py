@@ -13,6 +13,7 @@ from base.errors import Unreachable
 from base.network import RealNetwork, split_address
 from structs.check_spec import CheckSpec
 
+CHAIN_COUNT_MAX = 32
 _network = RealNetwork()
 
 
@@ -68,14 +69,24 @@ async def connected(
             try:
                 await secured.do_handshake()
             except (trio.BrokenResourceError, OSError) as error:
-                raise Unreachable(f"tls: {_reason(error)}") from error
+                raise Unreachable(f"tls: {reason_of(error)}") from error
         yield stream
     finally:
         await trio.aclose_forcefully(stream)
 
 
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"failed to verify certificate: {cause.verify_message}"
-    return str(cause)
+def reason_of(error: BaseException) -> str:
+    """Return why a connection failed: libraries wrap what the system said in errors that say less, or nothing."""
+    chain: list[BaseException] = [error]
+    for found in chain:  # which grows meanwhile
+        parts = found.exceptions if isinstance(found, BaseExceptionGroup) else ()
+        for part in (*parts, found.__cause__, found.__context__):
+            if part is not None and part not in chain and len(chain) < CHAIN_COUNT_MAX:
+                chain.append(part)
+    for found in chain:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"failed to verify certificate: {found.verify_message}"
+    for found in chain:
+        if isinstance(found, OSError) and found.strerror and not isinstance(found, ssl.SSLError):
+            return found.strerror
+    return next((str(found) for found in chain if str(found)), "") or type(error).__name__

@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from agent.checks.body import read_body
+from agent.checks.dial import reason_of
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max, timed_out_text
 from base.errors import InvalidRequest, Unreachable
@@ -98,7 +99,7 @@ class Engine:
                 if not await read_body(response, take, most):
                     raise Unreachable(f"docker: {method} {path}: more than {most} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Unreachable(f"docker: no engine at {self._host}: {error or repr(error)}") from error
+            raise Unreachable(f"docker: no engine at {self._host}: {reason_of(error)}") from error
 
 
 async def _text_of(response: httpx.Response) -> str:

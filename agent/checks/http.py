@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from agent.checks.body import read_body
-from agent.checks.dial import tls_context
+from agent.checks.dial import reason_of, tls_context
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max
 from base.errors import Unreachable
@@ -52,7 +52,7 @@ async def run(spec: CheckSpec, settings: CheckSettings, timeout_s: float) -> Res
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, Unreachable, OSError, ValueError) as error:
             if not head:
-                return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": {error or repr(error)}')
+                return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": {reason_of(error)}')
     if not head:
         return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": context deadline exceeded')
     return Result(status, f"{head} Output: {tail.text()}")

@@ -1,5 +1,6 @@
 """Small servers on loopback that answer checks as they are told."""
 
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -42,3 +43,12 @@ async def read_request(stream: trio.abc.Stream) -> bytes:
             break
         data += piece
     return data
+
+
+def over_tls(handler: Handler, context: ssl.SSLContext) -> Handler:
+    async def handle(stream: trio.abc.Stream) -> None:
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await secured.do_handshake()
+        await handler(secured)
+
+    return handle

@@ -1,12 +1,16 @@
 """Check kind http: what is asked, what its answer means, and servers that mean no good."""
 
+import ssl
+from pathlib import Path
+
 import pytest
 import trio
 from httpx import URL
+from msgspec.structs import replace
 
 from agent.checks import http
 from agent.checks.http import is_link_local, may_follow
-from tests.unit.agent.checks.servers import SETTINGS, read_request, serving, spec
+from tests.unit.agent.checks.servers import SETTINGS, over_tls, read_request, serving, spec
 
 
 class Site:
@@ -137,7 +141,7 @@ async def test_what_is_no_http_is_critical(raw: bytes) -> None:
 
 async def test_nobody_there_is_critical() -> None:
     result = await http.run(spec(http="http://127.0.0.1:1/"), SETTINGS, 5.0)
-    assert result.status == "critical"
+    assert (result.status, result.output) == ("critical", 'Get "http://127.0.0.1:1/": Connection refused')
     result = await http.run(spec(http="http://[::bad"), SETTINGS, 5.0)
     assert result.status == "critical"
 
@@ -202,3 +206,18 @@ def test_where_a_redirect_may_lead() -> None:
     assert is_link_local("fe80::1%eth0")
     assert not is_link_local("10.0.0.1")
     assert not is_link_local("a.example")
+
+
+async def test_https(tmp_path: Path, server_tls: ssl.SSLContext) -> None:
+    site = Site({"/": answer("200 OK")})
+    server_tls.set_alpn_protocols(["http/1.1"])
+    async with serving(over_tls(site.handle, server_tls)) as address:
+        url = f"https://{address}/"
+        trusting = replace(SETTINGS, tls_ca_file=str(tmp_path / "consul-agent-ca.pem"))
+        named = spec(http=url, tls_server_name="server.dc1.consul")
+        assert (await http.run(named, trusting, 10.0)).status == "passing"
+        misnamed = await http.run(spec(http=url, tls_server_name="other.example"), trusting, 10.0)
+        assert misnamed.status == "critical"
+        assert "failed to verify certificate: Hostname mismatch" in misnamed.output
+        assert (await http.run(named, SETTINGS, 10.0)).status == "critical"
+        assert (await http.run(spec(http=url, tls_skip_verify=True), SETTINGS, 10.0)).status == "passing"

@@ -14,31 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.checks import dial, grpc, h2ping, tcp, udp
-from rpc.certificates import make_authority, make_server_certificate
 from structs.catalog import CheckStatus
-from tests.unit.agent.checks.servers import SETTINGS, Handler, serving, spec
-
-
-@pytest.fixture
-def server_tls(tmp_path: Path) -> ssl.SSLContext:
-    """TLS of a server named server.dc1.consul whose authority nobody trusts by itself."""
-    authority = make_authority(tmp_path, domain="consul", days=10)
-    made = make_server_certificate(
-        tmp_path, ca_file=authority.certificate, ca_key_file=authority.key, datacenter="dc1", domain="consul", days=10
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made.certificate, made.key)
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
-def over_tls(handler: Handler, context: ssl.SSLContext) -> Handler:
-    async def handle(stream: trio.abc.Stream) -> None:
-        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        await secured.do_handshake()
-        await handler(secured)
-
-    return handle
+from tests.unit.agent.checks.servers import SETTINGS, over_tls, serving, spec
 
 
 async def hold(stream: trio.abc.Stream) -> None:
