@@ -108,7 +108,7 @@ class Client(Nouns[Sync]):
 
     @contextmanager
     def monitor(self, *, level: str = "INFO", as_json: bool = False) -> Iterator[Iterator[bytes]]:
-        """Iterate over the agent's log: first its newest lines, then each as it is written. May be quiet for QUIET_S."""
+        """Iterate over the agent's log: first its newest lines, then each new one. May be quiet for QUIET_S."""
         path = self._path("/v1/agent/monitor", {"loglevel": level, **({"logjson": "1"} if as_json else {})})
         with self._transport.download(path, headers=self._headers(), timeout_s=QUIET_S) as stream:
             yield stream.lines()

@@ -17,7 +17,8 @@ from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeCo
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
-from base.errors import ConfigInvalid
+from agent.watch_plan import WATCHES_MAX, WatchDefinition, parse_watch
+from base.errors import ConfigInvalid, InvalidRequest
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
 
@@ -183,6 +184,7 @@ class Builder:
             log_json=values["log_json"],
             log_file=values["log_file"],
             telemetry=self._telemetry(),
+            watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
@@ -331,8 +333,27 @@ class Builder:
             )
         return level
 
+    def _watches(self) -> tuple[WatchDefinition, ...]:
+        rows: list[dict[str, object]] = self._values["watches"]
+        if len(rows) > WATCHES_MAX:
+            self._complain("watches", f"at most {WATCHES_MAX}, found {len(rows)}")
+        found = []
+        for position, row in enumerate(rows):
+            try:
+                found.append(parse_watch(row))
+            except InvalidRequest as error:
+                self._complain("watches", f"Failed to parse watch {position}: {error}")
+        return tuple(found)
+
     def _raw(self) -> dict[str, object]:
         hidden = {option.path for option in OPTIONS if option.kind is Kind.SECRET}
-        return {
+        shown = {
             path: ("<hidden>" if value else "") if path in hidden else value for path, value in self._values.items()
         }
+        # A watch's token and what it sends to whom are secrets inside of a row.
+        secret = ("token", "http_handler_config")
+        shown["watches"] = [
+            {name: "<hidden>" if name in secret else value for name, value in row.items()}
+            for row in self._values["watches"]
+        ]
+        return shown

@@ -269,8 +269,12 @@ _TELEMETRY = (
     ),
 )
 
+_WATCHES = (
+    _row("watches", Kind.ROWS, [], "Programs or requests to run when a view of the cluster changes.", reloadable=True),
+)
+
 OPTIONS: tuple[Option, ...] = (
-    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *LATER,
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *_WATCHES, *LATER,
 )  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}
 BY_FLAG: dict[str, Option] = {option.flag: option for option in OPTIONS if option.flag}

@@ -233,7 +233,6 @@ _CHECKS = (
     _row("services", Kind.ROWS, [], "Services to register."),
     _row("check", Kind.ROWS, [], "A check to run."),
     _row("checks", Kind.ROWS, [], "Checks to run."),
-    _row("watches", Kind.ROWS, [], "Handlers to run on changes."),
 )
 
 _MESH = (

@@ -33,7 +33,7 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
         prometheus_retention_s=new.telemetry.prometheus_retention_s,
     )
     config = msgspec.structs.replace(
-        old, log_level=new.log_level, limits=limits, telemetry=telemetry, raw={**old.raw, **taken}
+        old, log_level=new.log_level, limits=limits, telemetry=telemetry, watches=new.watches, raw={**old.raw, **taken}
     )
     return Reloaded(
         config=config,

@@ -5,6 +5,7 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 
 import msgspec
 
+from agent.watch_plan import WatchDefinition
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
 
@@ -185,6 +186,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_file: str
 
     telemetry: TelemetrySettings
+    watches: tuple[WatchDefinition, ...]
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""
