@@ -2,14 +2,21 @@
 
 import os
 import platform
+import random
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Mapping
+import time
+from collections.abc import Awaitable, Mapping, Sequence
 
 import trio
 
+from agent.cache.cache import Cache
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
+from agent.dns.listener import DNSListener, Pair, address_of
+from agent.dns.listener import bind_dns as bind_pair
+from agent.dns.lookups import CacheLookups
+from agent.dns.responder import Responder
 from agent.events import EventRing
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
@@ -131,6 +138,7 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         ),
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
+        use_cache=config.http_use_cache,
         pretty_always=config.dev,
         token_default=config.acl_token_default.reveal(),
         wait_default_s=limits.query_wait_s_default,
@@ -163,8 +171,25 @@ def _bind_all(what: str, addresses: tuple[Listen, ...]) -> list[socket.socket]:
     return sockets
 
 
+def bind_dns(config: RuntimeConfig) -> list[Pair]:
+    """Return the sockets of DNS, UDP and TCP for each address; raises ConfigInvalid naming the one it cannot have."""
+    pairs: list[Pair] = []
+    for address in config.dns_listen:
+        try:
+            pairs.append(bind_pair(address.host, address.port))
+        except OSError as error:
+            for bound, listening in pairs:
+                bound.close()
+                listening.close()
+            raise ConfigInvalid(
+                f"cannot listen for DNS on {address} (UDP and TCP): {error.strerror or error};"
+                " ports.dns (-dns-port) moves it, -1 turns it off"
+            ) from error
+    return pairs
+
+
 class Agent:
-    """The HTTP API of one process."""
+    """The HTTP API and the DNS of one process, and the cache that both answer from."""
 
     def __init__(
         self,
@@ -174,9 +199,19 @@ class Agent:
         facts: AgentFacts,
         sockets: list[socket.socket],
         https_sockets: list[socket.socket],
+        dns_pairs: Sequence[Pair] = (),
+        rng: random.Random | None = None,
     ) -> None:
-        """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
+        """Serve HTTP on `sockets` and, over TLS, on `https_sockets`, and DNS on `dns_pairs`.
+
+        `rng` orders the answers of DNS. Raises ConfigInvalid for unusable certificates.
+        """
         self._config = config
+        self.cache = Cache(delegate)
+        self.dns_addresses = [address_of(pair) for pair in dns_pairs]
+        lookups = CacheLookups(config.dns, delegate=delegate, cache=self.cache)
+        responder = Responder(config.dns, lookups, rng=rng or random.Random(), wall_unix_s=time.time)
+        self.dns = DNSListener(config.dns.limits, responder, dns_pairs)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
         self.http = HTTPListener(
             http_settings(config),
@@ -185,6 +220,7 @@ class Agent:
             sockets,
             tls_sockets=https_sockets,
             tls_context=self._https_context,
+            cache=self.cache,
         )
 
     def _https_context(self) -> ssl.SSLContext | None:
@@ -192,7 +228,11 @@ class Agent:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        await self.http.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.cache.run)
+            await nursery.start(self.dns.run)
+            await nursery.start(self.http.run)
+            task_status.started()
 
     def reload(self, config: RuntimeConfig) -> None:
         """Read the certificates again; everything else of the listeners needs a restart."""

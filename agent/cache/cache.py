@@ -27,6 +27,8 @@ SWEEP_S = 5.0
 """Pause between two looks for entries that nobody uses."""
 WAIT_S_DEFAULT = 600.0
 """The longest that a caller waits who does not say."""
+DERIVED_MAX = 8
+"""Things made of one value that are kept; HTTP and DNS make one each."""
 OUT_OF_TIME_TEXT = "agent cache: no answer in time"
 ENDED_TEXT = "agent: shutting down"
 
@@ -108,6 +110,8 @@ class Slot:
         if known is not None and known[0] is value:
             return known[1]  # type: ignore[no-any-return]
         made = make(value)
+        if known is None and len(self._derived) >= DERIVED_MAX:
+            del self._derived[next(iter(self._derived))]
         self._derived[name] = (value, made)
         return made
 

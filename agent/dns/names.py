@@ -15,6 +15,7 @@ V6_SUFFIX: Final = ".ip6.arpa"
 LABEL_LENGTH_MAX: Final = 63
 NAME_LENGTH_MAX: Final = 253
 _LABEL_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 class NodeName(msgspec.Struct, frozen=True):
@@ -121,14 +122,9 @@ def _service(rest: list[str], datacenter: str) -> Asked:
 
 def _address(rest: list[str]) -> Asked:
     text = rest[0]
-    if len(rest) != 1 or len(text) not in (8, 32):
+    if len(rest) != 1 or len(text) not in (8, 32) or not _HEX_DIGITS.issuperset(text):
         return NoSuchName()
-    try:
-        number = int(text, 16) if text.isalnum() and text.isascii() else None
-    except ValueError:
-        number = None
-    if number is None:
-        return NoSuchName()
+    number = int(text, 16)
     return AddressName(ipaddress.IPv4Address(number) if len(text) == 8 else ipaddress.IPv6Address(number))
 
 
@@ -147,7 +143,7 @@ def _reverse(name: str) -> Asked:
                 return ReverseName(ipaddress.IPv4Address(bytes(numbers)))
     elif name.endswith(V6_SUFFIX):
         digits = name.removesuffix(V6_SUFFIX).split(".")
-        if len(digits) == 32 and all(len(digit) == 1 and digit in "0123456789abcdef" for digit in digits):
+        if len(digits) == 32 and all(digit in _HEX_DIGITS for digit in digits):
             return ReverseName(ipaddress.IPv6Address(int("".join(reversed(digits)), 16)))
     return Elsewhere()
 

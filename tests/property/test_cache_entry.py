@@ -3,7 +3,18 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from agent.cache.entry import BACKOFF_S_MAX, Answer, Control, Entry, Fetch, Forget, Instruction, Outcome, Policy, RetryAt
+from agent.cache.entry import (
+    BACKOFF_S_MAX,
+    Answer,
+    Control,
+    Entry,
+    Fetch,
+    Forget,
+    Instruction,
+    Outcome,
+    Policy,
+    RetryAt,
+)
 from base.errors import NoLeader
 
 
@@ -93,9 +104,10 @@ class EntryLife(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 3.0, 11.0, 101.0]))
     def time_passes(self, seconds: float) -> None:
         self.at_s += seconds
-        due, self.timers = [at_s for at_s in self.timers if at_s <= self.at_s], [
-            at_s for at_s in self.timers if at_s > self.at_s
-        ]
+        due, self.timers = (
+            [at_s for at_s in self.timers if at_s <= self.at_s],
+            [at_s for at_s in self.timers if at_s > self.at_s],
+        )
         for _ in due:
             self.carry_out(self.entry.retry())
         if not self.gone:
