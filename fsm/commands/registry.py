@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from base.codec import Record, decode, encode
 from base.errors import InvalidRequest, InvariantBroken
-from fsm.commands import autopilot, catalog, coordinate, kv, restore, tombstone, txn
+from fsm.commands import autopilot, catalog, coordinate, kv, restore, session, tombstone, txn
 from fsm.commands.refusal import Refusal
 from fsm.store.store import Batch
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit
@@ -20,11 +20,13 @@ from structs.autopilot import AutopilotCommand
 from structs.catalog import DeregisterCommand, RegisterCommand
 from structs.coordinate import CoordinateBatch
 from structs.kv import KVCommand, TombstoneCommand
+from structs.session import SessionCommand
 from structs.txn import TxnCommand
 
 REGISTER = 0
 DEREGISTER = 1
 KVS = 2
+SESSION = 3
 TOMBSTONE = 5
 COORDINATES = 6
 TXN = 8
@@ -66,6 +68,7 @@ COMMANDS = _registry(
     Command(REGISTER, "register", RegisterCommand, catalog.register),
     Command(DEREGISTER, "deregister", DeregisterCommand, catalog.deregister),
     Command(KVS, "kvs", KVCommand, kv.apply),
+    Command(SESSION, "session", SessionCommand, session.apply),
     Command(TOMBSTONE, "tombstone", TombstoneCommand, tombstone.apply),
     Command(COORDINATES, "coordinates", CoordinateBatch, coordinate.apply, ignorable=True),
     Command(TXN, "txn", TxnCommand, txn.apply),

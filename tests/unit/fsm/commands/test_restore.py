@@ -179,7 +179,7 @@ TOMBSTONE = (3).to_bytes(tombstones.INDEX_BYTES, "big")
     ("payload", "reason"),
     [
         (b"garbage", "malformed"),
-        (encode(RowChunk(table=9, keys=[b"a"], bodies=[row()])), "table number 9 is unknown"),
+        (encode(RowChunk(table=99, keys=[b"a"], bodies=[row()])), "table number 99 is unknown"),
         (encode(RowChunk(table=1, keys=[b"a"], bodies=[])), "without a body"),
         (encode(RowChunk(table=1, keys=[b""], bodies=[row()])), "empty or too long"),
         (encode(RowChunk(table=1, keys=[b"k" * 20_000], bodies=[row()])), "empty or too long"),
