@@ -8,11 +8,11 @@ import trio
 from msgspec.structs import replace
 
 from agent.cache.cache import Cache, Cached, Slot
-from agent.cache.kinds import HEALTH_SERVICE_NODES, NODE_SERVICES, NODES, Kind
+from agent.cache.kinds import HEALTH_SERVICE_NODES, NODE_SERVICES, NODES, SERVICE_NODES, Kind
 from agent.dns.names import NodeName, ServiceName
 from agent.dns.settings import DNSSettings
 from base.errors import NotReady
-from structs.catalog import CONSUL_SERVICE, ListNodesRequest, NodeRequest, ServiceRequest
+from structs.catalog import ListNodesRequest, NodeRequest, ServiceRequest
 from structs.query import Consistency, QueryOptions
 
 T = TypeVar("T")
@@ -45,6 +45,10 @@ class Lookups(Protocol):
         """Return a ListNodesReply: all nodes of this datacenter."""
         ...
 
+    async def services_at(self, address: str) -> Found:
+        """Return a ServiceNodesReply: the instances whose own address this is."""
+        ...
+
 
 class Delegate(Protocol):
     """See `agent.http.registry.Delegate`."""
@@ -74,10 +78,6 @@ class CacheLookups:
             ),
         )
 
-    async def servers(self) -> Found:
-        """Return the servers of this datacenter as instances of their service."""
-        return await self.service(ServiceName(CONSUL_SERVICE, "", ""))
-
     async def node(self, asked: NodeName) -> Found:
         """See Lookups."""
         return await self._ask(NODE_SERVICES, NodeRequest(node=asked.node, options=self._options(asked.datacenter)))
@@ -85,6 +85,11 @@ class CacheLookups:
     async def nodes(self) -> Found:
         """See Lookups."""
         return await self._ask(NODES, ListNodesRequest(options=self._options("")))
+
+    async def services_at(self, address: str) -> Found:
+        """See Lookups. Never from the cache: such a query would be woken by every change of the catalog."""
+        request = ServiceRequest(service="", address=address, options=self._options(""))
+        return Found(await self._call(SERVICE_NODES, request), None)
 
     def _options(self, datacenter: str) -> QueryOptions:
         foreign = "" if datacenter == self._settings.datacenter else datacenter

@@ -176,9 +176,12 @@ class Resolver:
         found = await self._lookups.nodes()
         trail.note(found)
         node = found.derived("dns by address", _by_address).get(str(asked.address))
-        if node is None:
-            return None
-        return self._answering.pointer(f"{node}.node.{self._settings.datacenter}.{self._settings.domain}".lower())
+        if node is not None:
+            return self._answering.pointer(f"{node}.node.{self._settings.datacenter}.{self._settings.domain}".lower())
+        at = await self._lookups.services_at(str(asked.address))
+        trail.note(at)
+        names = sorted({one.service.service for one in at.value.instances})
+        return self._answering.pointer(f"{names[0]}.service.{self._settings.domain}".lower()) if names else None
 
     # Other domains
 

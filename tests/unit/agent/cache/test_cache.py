@@ -137,18 +137,17 @@ async def test_an_answer_that_does_not_come_is_an_error_in_time(autojump_clock: 
 
 async def test_who_waits_when_the_agent_ends_is_sent_away() -> None:
     failures: list[BaseException] = []
-    async with trio.open_nursery() as outer:
-        async with running() as (cache, _):
-            await get(cache)
+    async with trio.open_nursery() as outer, running() as (cache, _):
+        await get(cache)
 
-            async def watch() -> None:
-                try:
-                    await get(cache, index_min=5, wait_s=300.0)
-                except Unreachable as error:
-                    failures.append(error)
+        async def watch() -> None:
+            try:
+                await get(cache, index_min=5, wait_s=300.0)
+            except Unreachable as error:
+                failures.append(error)
 
-            outer.start_soon(watch)
-            await trio.testing.wait_all_tasks_blocked()
+        outer.start_soon(watch)
+        await trio.testing.wait_all_tasks_blocked()
     assert [str(error) for error in failures] == ["agent: shutting down"]
 
 
