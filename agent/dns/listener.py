@@ -93,14 +93,17 @@ class DNSListener:
                     if error.errno in _GONE:
                         raise
                     continue  # an ICMP error of an answer that was sent before
-                answer = self._responder.at_once(query, at_s)
+                answer, more = self._responder.at_once(query, at_s)
                 if answer is not None:
                     _send(bound, answer, source)
-                elif source[1] and self._lookups.enter(source[0]):
-                    nursery.start_soon(self._look_up, bound, query, source)
+                if more and source[1] and self._lookups.enter(source[0]):
+                    nursery.start_soon(self._look_up, bound, query, source, answer is not None)
 
-    async def _look_up(self, bound: socket.socket, query: bytes, source: tuple[str, int]) -> None:
+    async def _look_up(self, bound: socket.socket, query: bytes, source: tuple[str, int], is_answered: bool) -> None:
         try:
+            if is_answered:
+                await self._responder.renew(query, source[0])
+                return
             answer = await self._responder.respond(query, source[0], is_udp=True)
         finally:
             self._lookups.leave(source[0])

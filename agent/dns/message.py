@@ -6,6 +6,7 @@ Source: RFC 1035 (messages), RFC 2782 (SRV), RFC 6891 (EDNS), RFC 7871 (client s
 import io
 import ipaddress
 import struct
+from functools import lru_cache
 from typing import Any, Final
 
 import dns.edns
@@ -56,7 +57,13 @@ OPCODE_MASK: Final = 0x7800
 CODE_MASK: Final = 0x000F
 MESSAGE_BYTES_MAX: Final = 65_535
 BADVERS: Final = 16
+OPT_BYTES: Final = 11
+"""An OPT record without options."""
 TTL_MAX: Final = 2**31 - 1
+_POINTER: Final = 0xC000 | HEADER_BYTES
+"""To the name of the question, where compression is allowed."""
+_SHORT: Final = struct.Struct("!HHHIH")
+_TYPE_NUMBERS: Final = {A: 1, AAAA: 28}
 _FOLLOWED_TYPES: Final = (1, 5, 28)
 _CODES: Final = {
     code: int(dns.rcode.from_text(code)) for code in (NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED)
@@ -162,12 +169,34 @@ def render(question: Question, reply: Reply, *, recursion: bool, compress: bool)
     output.write(struct.pack("!HH", question.type_number, question.class_number))
     for rows in sections:
         for row in rows:
-            _write(output, known, _name(row.name) if row.name else own, row)
+            if row.type in (A, AAAA) and compress and not row.name:
+                assert isinstance(row.data, str)
+                packed = _packed(row.data)
+                output.write(_SHORT.pack(_POINTER, _TYPE_NUMBERS[row.type], _IN, row.ttl, len(packed)) + packed)
+            else:
+                _write(output, known, _name(row.name) if row.name else own, row)
     if has_edns:
         output.write(struct.pack("!BHHIH", 0, dns.rdatatype.OPT, question.edns_bytes, 0, 0))
     if output.tell() > MESSAGE_BYTES_MAX:
         raise ValueError("the answer is larger than a message can be")
     return output.getvalue()
+
+
+@lru_cache(maxsize=8192)
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address).packed
+
+
+def compressed_size(question: Question, reply: Reply) -> int | None:
+    """Return the bytes of a reply that only has addresses of the name that was asked for, without rendering it."""
+    if reply.authority or reply.additional:
+        return None
+    size = HEADER_BYTES + len(question.wire_name) + 4 + (OPT_BYTES if question.edns_bytes is not None else 0)
+    for row in reply.answers:
+        if row.name or row.type not in (A, AAAA):
+            return None
+        size += _SHORT.size + (4 if row.type == A else 16)
+    return size
 
 
 def _write(output: io.BytesIO, known: dict[dns.name.Name, int] | None, name: dns.name.Name, row: Row) -> None:

@@ -2,22 +2,24 @@
 
 Reading and writing a message with a library costs more than everything else about a question that the cache can answer.
 So rendered answers are kept under what the question says, its letters' case and its id apart, for as long as what they
-were made of is unchanged, and a second at most. Where chance had a part in an answer, several are kept and take turns,
-and each is replaced after some uses: who asks often still meets all instances.
+were made of is unchanged, and for two seconds at most. Where chance had a part in an answer, several are kept and take
+turns, and each is replaced after some uses: who asks often still meets all instances. An answer that should be replaced
+is given out meanwhile, so that of many who ask at once one does the work.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from agent.dns.message import HEADER_BYTES
+from agent.dns.message import HEADER_BYTES, OPT_BYTES
 
 KEEP_S: Final = 1.0
-"""How long an answer may be used again. What is behind it is asked for that often at least, and so is kept alive."""
+"""After this an answer is to be made anew. What is behind it is asked for that often, and so is kept alive."""
+KEEP_S_MAX: Final = 2.0
+"""After this it is not given out any more."""
 VARIANTS_MAX: Final = 8
 USES_MAX: Final = 32
-"""Of one variant: making one costs some thirty times as much as sending one."""
-OPT_BYTES: Final = 11
+"""Of one variant, before it is to be made anew: making one costs some thirty times as much as sending one."""
 Key = tuple[int, bytes, bytes, bytes]
 
 
@@ -34,22 +36,26 @@ class Source(Protocol):
 
 
 class _Variant:
-    __slots__ = ("data", "until_s", "uses_count")
+    __slots__ = ("data", "made_at_s", "uses_count")
 
-    def __init__(self, data: bytes, until_s: float) -> None:
+    def __init__(self, data: bytes, made_at_s: float) -> None:
         self.data = data
-        self.until_s = until_s
+        self.made_at_s = made_at_s
         self.uses_count = 0
 
 
 class _Known:
-    __slots__ = ("next", "sources", "variants", "variants_max")
+    __slots__ = ("next", "renewed_at_s", "sources", "variants", "variants_max", "weakest")
 
     def __init__(self, sources: tuple[tuple[Any, int], ...], variants_max: int) -> None:
         self.sources = sources
         self.variants: list[_Variant] = []
         self.variants_max = variants_max
         self.next = 0
+        self.weakest = 0
+        """Which one is replaced next."""
+        self.renewed_at_s: float | None = None
+        """Since when somebody makes another variant; None: nobody does."""
 
 
 def key_of(query: bytes) -> Key | None:
@@ -82,27 +88,36 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, key: Key, query: bytes, at_s: float) -> bytes | None:
-        """Return the answer to `query`, whose key is `key`; None where one has to be made."""
+    def find(self, key: Key, query: bytes, at_s: float) -> tuple[bytes | None, bool]:
+        """Return the answer to `query`, whose key is `key`, and whether the caller should make another.
+
+        None: there is none. Nobody else is told so until `keep` is called, or some time has passed.
+        """
         known = self._known.get(key)
         if known is None:
-            return None
+            return None, False
         for source, version in known.sources:
             if source.version != version or source.forgotten:
                 del self._known[key]
-                return None
+                return None, False
         number = known.next
-        if number >= len(known.variants):
-            return None
         variant = known.variants[number]
-        if at_s >= variant.until_s or variant.uses_count >= USES_MAX:
-            return None
+        age_s = at_s - variant.made_at_s
+        if age_s >= KEEP_S_MAX:
+            del self._known[key]
+            return None, False
         variant.uses_count += 1
-        known.next = (number + 1) % known.variants_max
+        known.next = (number + 1) % len(known.variants)
         self.hits_count += 1
+        renews = False
+        is_worn = known.variants_max > 1 and variant.uses_count >= USES_MAX
+        if age_s >= KEEP_S or is_worn or len(known.variants) < known.variants_max:
+            renews = known.renewed_at_s is None or at_s - known.renewed_at_s >= KEEP_S_MAX
+            if renews:
+                known.renewed_at_s = at_s
         data = variant.data
         end = HEADER_BYTES + len(key[1])
-        return query[:2] + data[2:HEADER_BYTES] + query[HEADER_BYTES:end] + data[end:]
+        return query[:2] + data[2:HEADER_BYTES] + query[HEADER_BYTES:end] + data[end:], renews
 
     def keep(
         self, key: Key, answer: bytes, sources: Sequence[tuple[Source, int]], *, at_s: float, varies: bool
@@ -115,9 +130,10 @@ class Remembered:
             self._known.move_to_end(key)
             if len(self._known) > self._count_max:
                 self._known.popitem(last=False)
-        variant = _Variant(answer, at_s + KEEP_S)
-        if known.next < len(known.variants):
-            known.variants[known.next] = variant
-        else:
+        known.renewed_at_s = None
+        variant = _Variant(answer, at_s)
+        if len(known.variants) < known.variants_max:
             known.variants.append(variant)
-        known.next = (known.next + 1) % known.variants_max
+        else:
+            known.variants[known.weakest] = variant
+            known.weakest = (known.weakest + 1) % known.variants_max

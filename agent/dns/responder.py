@@ -7,9 +7,9 @@ from functools import partial
 import msgspec
 import trio
 
-from agent.dns.answers import FORMERR, SERVFAIL, Reply, fitted
+from agent.dns.answers import FORMERR, NOERROR, NXDOMAIN, SERVFAIL, Reply, fitted
 from agent.dns.lookups import Lookups
-from agent.dns.message import HEADER, HEADER_BYTES, MESSAGE_BYTES_MAX, Question, parse, refusal, render
+from agent.dns.message import HEADER, HEADER_BYTES, MESSAGE_BYTES_MAX, Question, compressed_size, parse, refusal, render
 from agent.dns.recursors import Recursors
 from agent.dns.remembered import Remembered, key_of
 from agent.dns.resolver import Resolver
@@ -62,15 +62,24 @@ class Responder:
         """Questions that no recursor has answered."""
         return self._recursors.failures_count
 
-    def at_once(self, query: bytes, at_s: float) -> bytes | None:
-        """Return the answer to a query by UDP if it is there already, ready to be sent."""
+    def at_once(self, query: bytes, at_s: float) -> tuple[bytes | None, bool]:
+        """Return the answer to a query by UDP if it is there already, and whether `respond` should make another.
+
+        Without an answer it has to, with one it may, for the next who asks.
+        """
         key = key_of(query)
         if key is None:
-            return None
-        answer = self.remembered.find(key, query, at_s)
-        if answer is not None:
-            self.queries_count += 1
-        return answer
+            return None, True
+        answer, renews = self.remembered.find(key, query, at_s)
+        if answer is None:
+            return None, True
+        self.queries_count += 1
+        return answer, renews
+
+    async def renew(self, query: bytes, source: str) -> None:
+        """Make another answer to a query that was answered already."""
+        await self.respond(query, source, is_udp=True)
+        self.queries_count -= 1
 
     async def respond(self, query: bytes, source: str, *, is_udp: bool) -> bytes | None:
         """Return the answer to a query from the address `source`, None where there must be none. Never raises."""
@@ -95,7 +104,7 @@ class Responder:
         if isinstance(reply, bytes):
             return reply
         answer = self._rendered(question, reply, is_udp=is_udp)
-        if is_udp and resolved.sources is not None and reply.answers:
+        if is_udp and resolved.sources is not None and reply.code in (NOERROR, NXDOMAIN):
             key = key_of(query)
             if key is not None:
                 self.remembered.keep(key, answer, resolved.sources, at_s=self._now(), varies=reply.varies)
@@ -109,6 +118,9 @@ class Responder:
 
         def size_of(candidate: Reply) -> int:
             nonlocal drawn
+            known = None if self._settings.disable_compression else compressed_size(question, candidate)
+            if known is not None:
+                return known
             try:
                 drawn = (candidate, draw(candidate))
             except ValueError:  # larger than any message
