@@ -98,13 +98,16 @@ class FakeDiscovery:
         meta = QueryMeta(
             index=self.index, last_contact_ms=self.last_contact_ms, consistency=request.options.consistency
         )
-        nodes = {one.node.node: one.node for one in self.instances}
+        nodes = {one.node.node: one.node for one in reversed(self.instances)}
         if method == "Health.ServiceNodes":
             wanted = [
                 one
                 for one in self.instances
                 if one.service.service == request.service and set(request.tags) <= set(one.service.tags or ())
             ]
+            return ServiceNodesReply(instances=wanted, meta=meta)
+        if method == "Catalog.ServiceNodes" and request.address:
+            wanted = [one for one in self.instances if one.service.address == request.address]
             return ServiceNodesReply(instances=wanted, meta=meta)
         if method == "Catalog.NodeServices":
             return NodeServicesReply(node=nodes.get(request.node), meta=meta)
