@@ -65,7 +65,15 @@ def check(data: bytes, *, is_udp: bool) -> None:
 
 
 NAMES = st.sampled_from(
-    "web.service.consul n1.node.consul consul 1.0.0.10.in-addr.arpa x.query.consul . 7f000001.addr.consul".split()
+    [
+        "web.service.consul",
+        "n1.node.consul",
+        "consul",
+        "1.0.0.10.in-addr.arpa",
+        "x.query.consul",
+        ".",
+        "7f000001.addr.consul",
+    ]
 )
 TYPES = st.sampled_from(["A", "AAAA", "SRV", "TXT", "ANY", "SOA", "NS", "PTR", "CNAME", "MX", "AXFR", "HTTPS"])
 
