@@ -2,15 +2,22 @@
 
 import os
 import platform
+import random
 import socket
 import ssl
 import sys
+import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 
 import trio
 
+from agent.cache.cache import Cache
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
+from agent.dns.listener import DNSListener, Pair, address_of
+from agent.dns.listener import bind_dns as bind_pair
+from agent.dns.lookups import CacheLookups
+from agent.dns.responder import Responder
 from agent.events import EventRing
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
@@ -169,6 +176,7 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         ),
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
+        use_cache=config.http_use_cache,
         pretty_always=config.dev,
         debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),
@@ -202,8 +210,25 @@ def _bind_all(what: str, addresses: tuple[Listen, ...]) -> list[socket.socket]:
     return sockets
 
 
+def bind_dns(config: RuntimeConfig) -> list[Pair]:
+    """Return the sockets of DNS, UDP and TCP for each address; raises ConfigInvalid naming the one it cannot have."""
+    pairs: list[Pair] = []
+    for address in config.dns_listen:
+        try:
+            pairs.append(bind_pair(address.host, address.port))
+        except OSError as error:
+            for bound, listening in pairs:
+                bound.close()
+                listening.close()
+            raise ConfigInvalid(
+                f"cannot listen for DNS on {address} (UDP and TCP): {error.strerror or error};"
+                " ports.dns (-dns-port) moves it, -1 turns it off"
+            ) from error
+    return pairs
+
+
 class Agent:
-    """The HTTP API of one process."""
+    """The HTTP API and the DNS of one process, and the cache that both answer from."""
 
     def __init__(
         self,
@@ -213,11 +238,21 @@ class Agent:
         facts: AgentFacts,
         sockets: list[socket.socket],
         https_sockets: list[socket.socket],
+        dns_pairs: Sequence[Pair] = (),
+        rng: random.Random | None = None,
     ) -> None:
-        """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
+        """Serve HTTP on `sockets` and, over TLS, on `https_sockets`, and DNS on `dns_pairs`.
+
+        `rng` orders the answers of DNS. Raises ConfigInvalid for unusable certificates.
+        """
         self._config = config
         self._facts = facts
         TELEMETRY.configure(config.telemetry)
+        self.cache = Cache(delegate)
+        self.dns_addresses = [address_of(pair) for pair in dns_pairs]
+        lookups = CacheLookups(config.dns, delegate=delegate, cache=self.cache)
+        responder = Responder(config.dns, lookups, rng=rng or random.Random(), wall_unix_s=time.time)
+        self.dns = DNSListener(config.dns.limits, responder, dns_pairs)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
         self._remote_exec: RemoteExecutor | None = None
         if not config.raw.get("disable_remote_exec", True):
@@ -231,6 +266,7 @@ class Agent:
             sockets,
             tls_sockets=https_sockets,
             tls_context=self._https_context,
+            cache=self.cache,
         )
 
     def _https_context(self) -> ssl.SSLContext | None:
@@ -242,6 +278,8 @@ class Agent:
             if self._remote_exec is not None:
                 nursery.start_soon(self._remote_exec.run)
             await nursery.start(Collector().run)
+            await nursery.start(self.cache.run)
+            await nursery.start(self.dns.run)
             with TELEMETRY.reader(self._read_gauges):
                 await nursery.start(self.http.run)
                 task_status.started()

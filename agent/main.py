@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.agent import Agent, AgentFacts, bind_dns, bind_http, bind_https, self_tags
 from agent.client import ClientLink
 from agent.config.load import HelpWanted, load
 from agent.config.runtime import RuntimeConfig
@@ -34,6 +34,7 @@ USAGE = """Usage: mesh-agent [options]
 
     -data-dir=PATH   -node=NAME   -bind=ADDRESS   -client=ADDRESS   -retry-join=ADDRESS
     -http-port=N     -config-file=PATH            -config-dir=PATH  -log-level=LEVEL
+    -dns-port=N      -recursor=ADDRESS
 """
 
 
@@ -83,6 +84,8 @@ class ClientAgent:
             facts=self._facts,
             sockets=bind_http(config),
             https_sockets=bind_https(config),
+            dns_pairs=bind_dns(config),
+            rng=chance.generator("dns"),
         )
 
     async def run(self, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
@@ -95,7 +98,7 @@ class ClientAgent:
             await nursery.start(self._agent.run)
             if self._config.gossip.coordinates:
                 nursery.start_soon(self._coordinates.run)
-            task_status.started(banner("mesh agent", self._config, self._node_id))
+            task_status.started(banner("mesh agent", self._config, self._node_id, dns=self._agent.dns_addresses))
 
     async def leave(self) -> None:
         """See Program."""
@@ -115,8 +118,8 @@ class ClientAgent:
         self._agent.reload(config)
 
 
-def banner(what: str, config: RuntimeConfig, node_id: str) -> list[str]:
-    """Return what is printed once everything listens."""
+def banner(what: str, config: RuntimeConfig, node_id: str, *, dns: Sequence[str]) -> list[str]:
+    """Return what is printed once everything listens; `dns`: on these addresses."""
     http = " ".join(str(address) for address in config.http_listen) or "off"
     return [
         f"==> {what} running!",
@@ -126,6 +129,7 @@ def banner(what: str, config: RuntimeConfig, node_id: str) -> list[str]:
         f"        Datacenter: '{config.datacenter}'",
         f"            Server: {str(config.server).lower()}",
         f"              HTTP: {http}",
+        f"               DNS: {' '.join(dns) or 'off'}",
     ]
 
 

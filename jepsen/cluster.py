@@ -177,7 +177,7 @@ class Node:
             *("-advertise", self.addresses.advertise),
             *("-data-dir", str(self.data_dir)),
             *("-http-port", str(self._http.number), "-server-port", str(self._rpc.number)),
-            *("-serf-lan-port", str(self._gossip.number), "-serf-wan-port", "-1"),
+            *("-serf-lan-port", str(self._gossip.number), "-serf-wan-port", "-1", "-dns-port", "-1"),
             *self.options,
         ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.agent import Agent, AgentFacts, bind_dns, bind_http, bind_https, self_tags
 from agent.config.runtime import RuntimeConfig
 from agent.coordinates import CoordinateSender
 from agent.gossip import Pool, lan_pool, wan_pool
@@ -46,6 +46,7 @@ USAGE = """Usage: mesh-server [options]
 
     -bootstrap-expect=N   -data-dir=PATH    -node=NAME        -bind=ADDRESS   -client=ADDRESS
     -retry-join=ADDRESS   -http-port=N      -server-port=N    -dev            -log-level=LEVEL
+    -dns-port=N           -recursor=ADDRESS
     -config-file=PATH     -config-dir=PATH
 """
 
@@ -68,6 +69,7 @@ class ServerProcess:
         self.node_id = read_or_make(disk, self._folder, configured=config.node_id)
         sockets = bind_http(config)
         https_sockets = bind_https(config)
+        dns_pairs = bind_dns(config)
         self._tls = internal_tls(config)
         network = RealNetwork()
         pool = RPCPool(network, tls=self._tls)
@@ -113,7 +115,13 @@ class ServerProcess:
             rng=chance.generator("coordinates"),
         )
         self.agent = Agent(
-            config, delegate=self.server.delegate, facts=self._facts, sockets=sockets, https_sockets=https_sockets
+            config,
+            delegate=self.server.delegate,
+            facts=self._facts,
+            sockets=sockets,
+            https_sockets=https_sockets,
+            dns_pairs=dns_pairs,
+            rng=chance.generator("dns"),
         )
 
     def _make_pools(self, config: RuntimeConfig, tags: dict[str, str], network: RealNetwork, chance: Chance) -> None:
@@ -143,7 +151,7 @@ class ServerProcess:
                 await nursery.start(self.agent.run)
                 if self._config.gossip.coordinates:
                     nursery.start_soon(self._coordinates.run)
-                task_status.started(banner("mesh server", self._config, self.node_id))
+                task_status.started(banner("mesh server", self._config, self.node_id, dns=self.agent.dns_addresses))
         finally:
             self.server.machine.close()
             if self._temporary is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from agent.config import addresses
+from agent.config.dns import dns_listens, dns_settings
 from agent.config.gossip import autopilot_settings, gossip_settings
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
@@ -133,7 +134,8 @@ class Builder:
         server = self._server()
         expect = self._bootstrap_expect(server)
         datacenter = self._datacenter()
-        domain = self._domain()
+        domain = self._domain("domain")
+        alt_domain = self._domain("alt_domain") if values["alt_domain"] else ""
         ports = Ports(**{name: values[f"ports.{name}"] for name in Ports.__struct_fields__})
         if ports.server < 1 and server:
             self._complain("ports.server", "a server needs its RPC port, it cannot be off")
@@ -145,6 +147,11 @@ class Builder:
             clients = addresses.client_addresses(values["client_addr"])
             http = addresses.listens(values["addresses.http"], clients, ports.http)
             https = addresses.listens(values["addresses.https"], clients, ports.https)
+            dns_listen = dns_listens(values["addresses.dns"], clients, ports.dns)
+            dns = dns_settings(
+                values, domain=domain, alt_domain=alt_domain, datacenter=datacenter, listen=dns_listen,
+                complain=self._complain,
+            )  # fmt: skip
             gossip = gossip_settings(
                 values, ports=ports, bind=bind, advertise=advertise, server=server, complain=self._complain,
                 warnings=self._warnings,
@@ -167,6 +174,9 @@ class Builder:
             client_addresses=clients,
             http_listen=http,
             https_listen=https,
+            dns_listen=dns_listen,
+            dns=dns,
+            http_use_cache=values["http_config.use_cache"],
             rpc_listen=HostPort(bind, ports.server),
             ports=ports,
             bootstrap_expect=expect,
@@ -224,10 +234,10 @@ class Builder:
             self._complain("datacenter", "must be letters, digits, underscores and hyphens only, at most 63")
         return name
 
-    def _domain(self) -> str:
-        name: str = self._values["domain"].lower().rstrip(".")
+    def _domain(self, path: str) -> str:
+        name: str = self._values[path].lower().rstrip(".")
         if not DOMAIN.match(name + "."):
-            self._complain("domain", f"{self._values['domain']!r} is not a DNS name")
+            self._complain(path, f"{self._values[path]!r} is not a DNS name")
         return name
 
     def _node_name(self) -> str:

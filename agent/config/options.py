@@ -8,6 +8,7 @@ The keys, their nesting and their defaults are those of the agent specification,
 from typing import Any
 
 from agent.config.option import Kind, Option, Reader
+from agent.config.options_dns import DNS
 from agent.config.options_gossip import GOSSIP
 from agent.config.options_later import LATER
 
@@ -274,7 +275,7 @@ _WATCHES = (
 )
 
 OPTIONS: tuple[Option, ...] = (
-    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *_WATCHES, *LATER,
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *DNS, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *_WATCHES, *LATER,
 )  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}
 BY_FLAG: dict[str, Option] = {option.flag: option for option in OPTIONS if option.flag}

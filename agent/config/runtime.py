@@ -5,6 +5,7 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 
 import msgspec
 
+from agent.dns.settings import DNSSettings
 from agent.watch_plan import WatchDefinition
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
@@ -162,6 +163,9 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_addresses: tuple[str, ...]
     http_listen: tuple[Listen, ...]
     https_listen: tuple[Listen, ...]
+    dns_listen: tuple[HostPort, ...]
+    dns: DNSSettings
+    http_use_cache: bool
     rpc_listen: HostPort
     ports: Ports
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from acl.access import Access
+from agent.cache.cache import Cache
 from agent.events import EventRing
 from agent.http.parameters import Query, ReadParameters, datacenter_of, read_parameters, write_options
 from agent.http.reader import BodyRule, Request
@@ -133,12 +134,16 @@ class Exchange(Protocol):
 class Services:
     """What all requests of a listener share."""
 
-    __slots__ = ("agent", "delegate", "settings")
+    __slots__ = ("agent", "cache", "delegate", "settings")
 
-    def __init__(self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo) -> None:
+    def __init__(
+        self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo, cache: Cache | None = None
+    ) -> None:
         self.settings = settings
         self.delegate = delegate
         self.agent = agent
+        self.cache = cache
+        """For requests that say `cached`; None: they are answered like others."""
 
 
 class RequestContext:

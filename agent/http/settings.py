@@ -52,6 +52,8 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`http_config.response_headers`: added to every answer."""
     block_endpoints: tuple[str, ...] = ()
     """`http_config.block_endpoints`: path prefixes that answer 403."""
+    use_cache: bool = True
+    """`http_config.use_cache`: whether `?cached` means anything."""
     translate_wan_addresses: bool = False
     pretty_always: bool = False
     """`-dev`: JSON is always indented."""

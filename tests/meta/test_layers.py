@@ -34,6 +34,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "pysyncobj": ("server.raft",),
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
+    "dns": ("agent.dns.message",),
     "lark": ("base.hcl_grammar",),
     "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),
