@@ -211,7 +211,7 @@ class RequestContext:
         if options.index_min:
             self.is_blocking = True
         if options.datacenter:
-            datacenter = self._foreign(options.datacenter)
+            datacenter = self.foreign_datacenter(options.datacenter)
             parameters = ReadParameters(msgspec.structs.replace(options, datacenter=datacenter), parameters.stale_s_max)
         return parameters
 
@@ -219,10 +219,10 @@ class RequestContext:
         """Return what a write carries; raises as `read_parameters`."""
         options = write_options(self.query, self._token())
         if options.datacenter:
-            return WriteOptions(token=options.token, datacenter=self._foreign(options.datacenter))
+            return WriteOptions(token=options.token, datacenter=self.foreign_datacenter(options.datacenter))
         return options
 
-    def _foreign(self, datacenter: str) -> str:
+    def foreign_datacenter(self, datacenter: str) -> str:
         """Return the name of another datacenter in lower case, "" for our own."""
         datacenter = datacenter.lower()
         if len(datacenter) > DATACENTER_LENGTH_MAX:
@@ -231,7 +231,7 @@ class RequestContext:
 
     def refuse_other_datacenter(self) -> None:
         """Refuse any datacenter but our own, for calls that cannot carry one; raises Refused."""
-        if self._foreign(datacenter_of(self.query)):
+        if self.foreign_datacenter(datacenter_of(self.query)):
             raise Refused(NO_PATH_TEXT)
 
 

@@ -144,4 +144,5 @@ def _bump_services(batch: Batch, row_key: bytes, check: HealthCheck) -> None:
         return
     row = batch.get(SERVICES, node_key + JOINT_BYTES + key(check.service_id))
     assert row is not None, "a check without its service"
-    services.bump(batch, services.of_row(row))
+    service = services.of_row(row)
+    services.bump(batch, service)

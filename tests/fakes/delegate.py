@@ -44,6 +44,8 @@ from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
 
 Reply = TypeVar("Reply", bound=Record)
 WRITES = {
+    "Catalog.Deregister",
+    "Catalog.Register",
     "Coordinate.Update",
     "Internal.EventFire",
     "Internal.KeyringOperation",
