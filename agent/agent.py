@@ -5,7 +5,7 @@ import platform
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import trio
 
@@ -14,6 +14,8 @@ from agent.events import EventRing
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
+from agent.local.services import LocalServices
+from agent.local.wiring import node_info, node_meta
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.tls import tls_config
 from base.errors import ConfigInvalid, InvalidRequest, Refused
@@ -34,8 +36,9 @@ _log = get_logger("agent")
 class AgentFacts:
     """What the agent knows by itself; `agent.http.registry.AgentInfo`."""
 
-    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership) -> None:
+    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership, local: LocalServices) -> None:
         self._config = config
+        self.local = local
         self._membership = membership
         self.node_id = node_id
         self.node_name = config.node_name
@@ -44,10 +47,11 @@ class AgentFacts:
         self.revision = f"mesh-{VERSION}"
         self.is_server = config.server
         self.coordinates_enabled = not config.raw.get("disable_coordinates", False)
-        self.events = EventRing(node_name=config.node_name)
+        self.events = EventRing(node_name=config.node_name, services=local.event_services)
         self._events_ignored = Seldom(EVENT_IGNORED_S)
         self._leaving = trio.Lock()
         self._left = trio.Event()
+        self._reload: Callable[[], Awaitable[None]] | None = None
 
     def self_member(self) -> Member:
         """See AgentInfo."""
@@ -78,6 +82,21 @@ class AgentFacts:
                 await self._membership.leave()
                 self._left.set()
 
+    async def reload(self) -> None:
+        """See AgentInfo."""
+        if self._reload is None:
+            raise Refused("this agent is not ready to read its configuration again")
+        await self._reload()
+
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Say how the configuration is read again; `reload` raises what is wrong with it."""
+        self._reload = reload
+
+    async def take_config(self, config: RuntimeConfig) -> None:
+        """Take what may change from a configuration; raises what cannot be had of it, nothing has changed then."""
+        await self.local.reload(config.local.definitions, config.local.outputs, node_info(config, node_id=self.node_id))
+        self._config = config
+
     async def wait_left(self) -> None:
         """Return once this agent has left the cluster."""
         await self._left.wait()
@@ -101,7 +120,7 @@ class AgentFacts:
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""
         stats = {
-            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
+            "agent": self.local.statistics(),
             "build": {"prerelease": "", "revision": self.revision, "version": self.version},
             "runtime": {
                 "arch": platform.machine(),
@@ -116,7 +135,7 @@ class AgentFacts:
 
     def meta(self) -> Mapping[str, str]:
         """See AgentInfo."""
-        return {"consul-network-segment": "", **self._config.node_meta}
+        return node_meta(self._config)
 
 
 def http_settings(config: RuntimeConfig) -> HTTPSettings:

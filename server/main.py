@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
 from agent.config.runtime import RuntimeConfig
 from agent.coordinates import CoordinateSender
 from agent.gossip import Pool, lan_pool, wan_pool
+from agent.local.wiring import local_services
 from agent.main import banner
 from agent.membership import GossipMembership
 from agent.node_id import read_or_make
@@ -25,6 +26,7 @@ from base.disk import RealDisk, lock_folder
 from base.errors import ConfigInvalid, MeshError
 from base.network import RealNetwork
 from base.version import VERSION
+from gossip.instructions import UserEventArrived
 from rpc.foreign_pool import ForeignPool
 from rpc.pool import RPCPool
 from server.config import ServerConfig
@@ -37,6 +39,7 @@ from server.raft.timings import Timings
 from server.server import Server, self_peer
 from structs.autopilot import SECOND, AutopilotConfig
 from structs.cluster import Member
+from structs.event import NEW_LEADER
 
 MEMORY_FOLDER = "/dev/shm"  # noqa: S108  a fresh folder of ours is made in it
 USAGE = """Usage: mesh-server [options]
@@ -103,7 +106,16 @@ class ServerProcess:
         membership = GossipMembership(
             lan=self._lan, wan=self._wan, statistics=partial(statistics, self.server), leave=self.server.leave
         )
-        self._facts = AgentFacts(config, node_id=self.node_id, membership=membership)
+        self._local = local_services(
+            config,
+            node_id=self.node_id,
+            folder=self._folder,
+            delegate=self.server.delegate,
+            nodes_count=lambda: len(self._lan.members()),
+            chance=chance,
+        )
+        self._facts = AgentFacts(config, node_id=self.node_id, membership=membership, local=self._local)
+        self._lan.subscribe_events(self._leader_heard)
         self._lan.subscribe_events(self._facts.take_event)
         self._coordinates = CoordinateSender(
             delegate=self.server.delegate,
@@ -140,6 +152,7 @@ class ServerProcess:
                 await nursery.start(self._lan.run)
                 if self._wan is not None:
                     await nursery.start(self._wan.run)
+                await nursery.start(self._local.run)
                 await nursery.start(self.agent.run)
                 if self._config.gossip.coordinates:
                     nursery.start_soon(self._coordinates.run)
@@ -161,6 +174,10 @@ class ServerProcess:
             for member in members:
                 self._wires.doubt(member.rpc_address)
 
+    def _leader_heard(self, event: UserEventArrived) -> None:
+        if event.name == NEW_LEADER:
+            self._local.sync.server_up()
+
     async def leave(self) -> None:
         """See Program."""
         await self._facts.leave()
@@ -173,11 +190,16 @@ class ServerProcess:
         """See Program."""
         self.server.refuse_calls()
 
-    def reload(self, config: RuntimeConfig) -> None:
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """See Program."""
+        self._facts.offer_reload(reload)
+
+    async def reload(self, config: RuntimeConfig) -> None:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
         self.agent.reload(config)
+        await self._facts.take_config(config)
 
 
 class ServerPool:

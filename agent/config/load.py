@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agent.config import addresses
 from agent.config.gossip import autopilot_settings, gossip_settings
+from agent.config.local import DEFINING, local_settings, without_tokens
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
 from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
@@ -151,6 +152,8 @@ class Builder:
             self._complaints.append(str(error))
             return None
         return RuntimeConfig(
+            local=local_settings(values, complain=self._complain, warn=self._warn),
+            advertise_wan_address=addresses.own_or("advertise_addr_wan", values["advertise_addr_wan"], advertise),
             server=server,
             dev=self._dev,
             datacenter=datacenter,
@@ -314,4 +317,4 @@ class Builder:
         hidden = {option.path for option in OPTIONS if option.kind is Kind.SECRET}
         return {
             path: ("<hidden>" if value else "") if path in hidden else value for path, value in self._values.items()
-        }
+        } | {path: without_tokens(self._values[path]) for path in DEFINING}

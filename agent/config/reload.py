@@ -25,7 +25,11 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
         rpc_rate_per_s=new.limits.rpc_rate_per_s,
         rpc_burst_max=new.limits.rpc_burst_max,
     )
-    config = msgspec.structs.replace(old, log_level=new.log_level, limits=limits, raw={**old.raw, **taken})
+    outputs = msgspec.structs.replace(old.local.outputs, discard=new.local.outputs.discard)
+    local = msgspec.structs.replace(old.local, definitions=new.local.definitions, outputs=outputs)
+    config = msgspec.structs.replace(
+        old, log_level=new.log_level, limits=limits, local=local, node_meta=new.node_meta, raw={**old.raw, **taken}
+    )
     return Reloaded(
         config=config,
         changed=tuple(taken),

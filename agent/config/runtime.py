@@ -5,6 +5,8 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 
 import msgspec
 
+from agent.local.definitions import Definitions
+from agent.local.state import OutputSettings
 from base.secret import Secret
 
 
@@ -111,6 +113,17 @@ class TLSSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Without the final dot."""
 
 
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What files say of this agent's own services and checks."""
+
+    definitions: Definitions
+    outputs: OutputSettings
+    scripts_from_anywhere: bool
+    scripts_from_files: bool
+    own_tls: bool
+    """Checks show the agent's certificate, that of the API."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that an operator may move."""
 
@@ -157,6 +170,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     bind_address: str
     advertise_address: str
+    advertise_wan_address: str
     client_addresses: tuple[str, ...]
     http_listen: tuple[Listen, ...]
     https_listen: tuple[Listen, ...]
@@ -174,6 +188,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     https_tls: TLSSettings
     limits: Limits
     performance: Performance
+    local: LocalSettings
 
     response_headers: dict[str, str]
     block_endpoints: tuple[str, ...]

@@ -2,6 +2,8 @@
 
 from agent.http import (
     agent,
+    agent_checks,
+    agent_services,
     autopilot,
     catalog,
     coordinate,
@@ -18,6 +20,8 @@ from agent.http import (
 
 __all__ = [
     "agent",
+    "agent_checks",
+    "agent_services",
     "autopilot",
     "catalog",
     "coordinate",

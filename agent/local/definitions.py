@@ -69,6 +69,13 @@ class CheckDefinition(Record, frozen=True, kw_only=True):
     token: str = ""
 
 
+class Definitions(Record, frozen=True, kw_only=True):
+    """What configuration files define."""
+
+    services: list[ServiceDefinition] = []
+    checks: list[CheckDefinition] = []
+
+
 def service_from_api(body: object) -> ServiceDefinition:
     """Return what a body of service/register defines; raises InvalidRequest (400), TooLarge (413)."""
     fields = _decoded(body, "Service")

@@ -14,8 +14,11 @@ class Runs(Protocol):
         """Own the tasks of all checks until cancelled."""
         ...
 
-    def start(self, spec: CheckSpec, *, status: str, output: str = "") -> None:
-        """Run this check instead of any other of its id; raises Refused, InvalidRequest for what may not run here."""
+    def start(self, spec: CheckSpec, *, status: str, output: str = "", ttl_left_s: float | None = None) -> None:
+        """Run this check instead of any other of its id; raises Refused, InvalidRequest for what can't be run.
+
+        `ttl_left_s`: what is left of a TTL check's time, None: all of it.
+        """
         ...
 
     def check_allowed(self, spec: CheckSpec, *, from_file: bool) -> None:

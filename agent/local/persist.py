@@ -51,11 +51,11 @@ class StoredService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredState(msgspec.Struct, frozen=True, kw_only=True):
-    """How a TTL check stood when somebody last spoke for it; `expires_unix_s` is when that is worth nothing more."""
+    """How a TTL check stood when somebody last spoke for it, and for how long that still holds."""
 
     status: str
     output: str
-    expires_unix_s: float
+    left_s: float
 
 
 def file_name(name: str) -> str:
@@ -155,14 +155,14 @@ class LocalFiles:
             state = StoredState(
                 status=row.text("Status"),
                 output=row.text("Output"),
-                expires_unix_s=float(expires) if isinstance(expires, int | float) else 0.0,
+                left_s=float(expires) - self._now() if isinstance(expires, int | float) else 0.0,
             )
             named = row.text("CheckID")
         except (MeshError, OverflowError) as error:
             _log.warn("the state of a check in the data directory cannot be used", file=str(path), reason=str(error))
             return None
         is_ours = named == check_id and state.status in STATUSES
-        return state if is_ours and state.expires_unix_s > self._now() else None
+        return state if is_ours and state.left_s > 0 else None
 
     def save_state(self, check: HealthCheck, left_s: float) -> None:
         """Keep how a TTL check stands for as long as that holds; not durable."""

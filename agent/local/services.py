@@ -9,12 +9,11 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import msgspec
 import trio
 from msgspec.structs import replace
 
 from agent.checks.interface import LocalChecks, Report
-from agent.local.definitions import CheckDefinition, ServiceDefinition
+from agent.local.definitions import CheckDefinition, Definitions, ServiceDefinition
 from agent.local.interface import Runs
 from agent.local.persist import LocalFiles, StoredService
 from agent.local.plan import NodeInfo
@@ -40,13 +39,6 @@ STATE_FRACTION_MIN: Final = 0.5
 
 _log = get_logger("agent")
 MakeRuns = Callable[[Report, LocalChecks], Runs]
-
-
-class Definitions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration files define."""
-
-    services: tuple[ServiceDefinition, ...] = ()
-    checks: tuple[CheckDefinition, ...] = ()
 
 
 class LocalServices:
@@ -246,19 +238,20 @@ class LocalServices:
         """
         old = self.state.checks.get(spec.check_id)
         is_same = old is not None and old.spec == spec
-        status, output = spec.status, ""
+        status, output, left_s = spec.status, "", None
         if old is not None and (keeps_status or (is_same and not spec.status)):
             status, output = old.check.status, old.check.output
         elif restores and spec.kind == "ttl" and self._files is not None:
             stored = self._files.load_state(spec.check_id)
-            status, output = (stored.status, stored.output) if stored is not None else (status, output)
+            if stored is not None:
+                status, output, left_s = stored.status, stored.output, stored.left_s
         check = self.state.put_check(spec, token=token, origin=origin, now_s=self._now(), status=status, output=output)
         self.sync.trigger()
         if not spec.kind:
             self._runs.stop(spec.check_id)
         elif old is None or not is_same or old.check.status != check.status:
             try:
-                self._runs.start(spec, status=check.status, output=check.output)
+                self._runs.start(spec, status=check.status, output=check.output, ttl_left_s=left_s)
             except MeshError:
                 self._drop_check(spec.check_id)
                 raise
@@ -328,11 +321,10 @@ class LocalServices:
         for spec in _specs(definitions):
             self._runs.check_allowed(spec, from_file=True)
         services = {row.service.service_id for row in definitions.services}
+        services |= {name for name, entry in self.state.services.items() if entry.origin is Origin.API}
         for row in definitions.checks:
-            owner = self.state.services.get(row.spec.service_id)
-            if owner is None or owner.origin is Origin.FILE:
-                if row.spec.service_id and row.spec.service_id not in services:
-                    raise Refused(f'ServiceID "{row.spec.service_id}" does not exist')
+            if row.spec.service_id and row.spec.service_id not in services:
+                raise Refused(f'ServiceID "{row.spec.service_id}" does not exist')
 
     async def _load(self) -> None:
         try:
