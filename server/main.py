@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import trio
 
@@ -103,6 +104,12 @@ class ServerProcess:
         )
         if self._wan is not None:
             self._wan.subscribe(self._learn_wires)
+        self._make_agent(config, chance, sockets=sockets, https_sockets=https_sockets)
+
+    def _make_agent(
+        self, config: RuntimeConfig, chance: Chance, *, sockets: list[socket], https_sockets: list[socket]
+    ) -> None:
+        """Put the agent over the server; raises ConfigInvalid."""
         membership = GossipMembership(
             lan=self._lan, wan=self._wan, statistics=partial(statistics, self.server), leave=self.server.leave
         )

@@ -209,7 +209,7 @@ class LocalFiles:
             disk.sync_folder(folder)
 
     def _rows(self, folder: PurePath) -> Iterator[tuple[PurePath, DefinitionFields]]:
-        """Yield the files of a folder that hold a map, old names first, so that new ones win."""
+        """Yield the files of a folder that hold a map."""
         try:
             names = self._disk_of().list(folder)
         except DiskFailed as error:
@@ -239,6 +239,9 @@ class LocalFiles:
             return True
         if _MD5(path.name) is None:
             _log.warn("a file in the data directory is not where its id belongs", file=str(path), id=name)
+            return False
+        if self._disk_of().exists(path.with_name(file_name(name))):
+            self._remove(path)
             return False
         try:
             save()
