@@ -8,7 +8,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
@@ -19,13 +19,17 @@ from agent.dns.listener import bind_dns as bind_pair
 from agent.dns.lookups import CacheLookups
 from agent.dns.responder import Responder
 from agent.events import EventRing
+from agent.http.inside import InsideClient
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
+from agent.local.services import LocalServices
+from agent.local.wiring import node_info, node_meta
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.metrics import Collector
 from agent.remote_exec import RemoteExecutor
 from agent.tls import tls_config
+from agent.watches import Watches
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
 from base.log import get_logger
@@ -58,8 +62,9 @@ _MEMBERS = {status: _members.labelled(status.name.lower()) for status in MemberS
 class AgentFacts:
     """What the agent knows by itself; `agent.http.registry.AgentInfo`."""
 
-    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership) -> None:
+    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership, local: LocalServices) -> None:
         self._config = config
+        self.local = local
         self._membership = membership
         self.node_id = node_id
         self.node_name = config.node_name
@@ -68,10 +73,11 @@ class AgentFacts:
         self.revision = f"mesh-{VERSION}"
         self.is_server = config.server
         self.coordinates_enabled = not config.raw.get("disable_coordinates", False)
-        self.events = EventRing(node_name=config.node_name)
+        self.events = EventRing(node_name=config.node_name, services=local.event_services)
         self._events_ignored = Seldom(EVENT_IGNORED_S)
         self._leaving = trio.Lock()
         self._left = trio.Event()
+        self._reload: Callable[[], Awaitable[None]] | None = None
 
     def self_member(self) -> Member:
         """See AgentInfo."""
@@ -101,6 +107,21 @@ class AgentFacts:
             if not self._left.is_set():
                 await self._membership.leave()
                 self._left.set()
+
+    async def reload(self) -> None:
+        """See AgentInfo."""
+        if self._reload is None:
+            raise Refused("this agent is not ready to read its configuration again")
+        await self._reload()
+
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Say how the configuration is read again; `reload` raises what is wrong with it."""
+        self._reload = reload
+
+    async def take_config(self, config: RuntimeConfig) -> None:
+        """Take what may change from a configuration; raises what cannot be had of it, nothing has changed then."""
+        await self.local.reload(config.local.definitions, config.local.outputs, node_info(config, node_id=self.node_id))
+        self._config = config
 
     async def wait_left(self) -> None:
         """Return once this agent has left the cluster."""
@@ -146,7 +167,7 @@ class AgentFacts:
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""
         stats = {
-            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
+            "agent": self.local.statistics(),
             "build": {"prerelease": "", "revision": self.revision, "version": self.version},
             "runtime": {
                 "arch": platform.machine(),
@@ -161,7 +182,7 @@ class AgentFacts:
 
     def meta(self) -> Mapping[str, str]:
         """See AgentInfo."""
-        return {"consul-network-segment": "", **self._config.node_meta}
+        return node_meta(self._config)
 
 
 def http_settings(config: RuntimeConfig) -> HTTPSettings:
@@ -259,8 +280,10 @@ class Agent:
             token = config.acl_token_default.reveal()
             self._remote_exec = RemoteExecutor(delegate=delegate, node=facts.node_name, token=token)
             facts.events.on_execution = self._remote_exec.offer
+        settings = http_settings(config)
+        self.watches = Watches(InsideClient(settings, delegate, facts), config.watches)
         self.http = HTTPListener(
-            http_settings(config),
+            settings,
             delegate,
             facts,
             sockets,
@@ -282,6 +305,7 @@ class Agent:
             await nursery.start(self.dns.run)
             with TELEMETRY.reader(self._read_gauges):
                 await nursery.start(self.http.run)
+                await nursery.start(self.watches.run)
                 task_status.started()
                 await trio.sleep_forever()
 
@@ -296,6 +320,7 @@ class Agent:
     def reload(self, config: RuntimeConfig) -> None:
         """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
         TELEMETRY.configure(config.telemetry)
+        self.watches.replace(config.watches)
         if self._tls is not None:
             self._tls.reload()
 

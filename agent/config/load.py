@@ -12,6 +12,7 @@ from typing import Any, Literal
 from agent.config import addresses
 from agent.config.dns import dns_listens, dns_settings
 from agent.config.gossip import autopilot_settings, gossip_settings
+from agent.config.local import DEFINING, local_settings, without_tokens
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
 from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
@@ -160,6 +161,8 @@ class Builder:
             self._complaints.append(str(error))
             return None
         return RuntimeConfig(
+            local=local_settings(values, complain=self._complain, warn=self._warn),
+            advertise_wan_address=addresses.own_or("advertise_addr_wan", values["advertise_addr_wan"], advertise),
             server=server,
             dev=self._dev,
             datacenter=datacenter,
@@ -366,4 +369,4 @@ class Builder:
             {name: "<hidden>" if name in secret else value for name, value in row.items()}
             for row in self._values["watches"]
         ]
-        return shown
+        return shown | {path: without_tokens(self._values[path]) for path in DEFINING}

@@ -18,7 +18,7 @@ NOT_AN_ENDPOINT_TEXT = "Invalid URL path: not a recognized HTTP API endpoint\n"
 NOT_THE_API_TEXT = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
 ROOT_TEXT = "Consul Agent"
 _log = get_logger("http")
-PREFIX_DEPTH_MAX = 6
+PREFIX_DEPTH_MAX = 7
 """Slashes in the deepest prefix route, and one to spare."""
 _bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 

@@ -319,7 +319,10 @@ async def test_what_is_no_query_is_not_answered(query: bytes) -> None:
 
 
 async def test_a_client_subnet_and_unknown_options_do_no_harm() -> None:
-    options: list[dns.edns.Option] = [dns.edns.ECSOption("192.0.2.0", 24), dns.edns.GenericOption(65001, b"x" * 40)]
+    options: list[dns.edns.Option] = [
+        dns.edns.ECSOption("192.0.2.0", 24),
+        dns.edns.GenericOption(dns.edns.OptionType(65001), b"x" * 40),
+    ]
     async with dns_site(*CATALOG) as site:
         message = await site.ask("db.service.consul", use_edns=0, options=options)
         assert addresses(message) == ["10.9.9.9"]
