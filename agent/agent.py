@@ -131,6 +131,8 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         ),
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
+        ui_content_path=config.ui_content_path,
+        ui_folder=config.ui_folder,
         pretty_always=config.dev,
         token_default=config.acl_token_default.reveal(),
         wait_default_s=limits.query_wait_s_default,
