@@ -40,6 +40,7 @@ const visible = (signal) => new Promise((resolve) => {
   return undefined;
 });
 
+/** Do `once`, which returns how many milliseconds to rest, again and again until `signal` aborts. */
 async function repeat(signal, once, failed) {
   const loop = {};
   let pause = PAUSE_MS;
@@ -47,9 +48,10 @@ async function repeat(signal, once, failed) {
     await visible(signal);
     if (signal.aborted) break;
     try {
-      await once();
+      const rest = await once();
       report(loop, null);
       pause = PAUSE_MS;
+      if (rest > 0) await sleep(rest, signal);
     } catch (error) {
       if (error.name === "AbortError") break;
       // A refusal is the view's to show; silence and overload are the connection's.
@@ -68,7 +70,7 @@ async function repeat(signal, once, failed) {
  */
 export function watch(target, {parameters = {}, signal, accept, show, failed = () => {}}) {
   let index = 0;
-  let before = null;
+  let before; // nothing yet: a key that does not exist is news, too
   return repeat(signal, async () => {
     const begun = performance.now();
     const asked = index ? {...parameters, index, wait: WAIT} : parameters;
@@ -79,8 +81,7 @@ export function watch(target, {parameters = {}, signal, accept, show, failed = (
       before = content;
       show(content === null ? null : answer.json(), answer.index);
     }
-    const rest = CHANGES_MS_MIN - (performance.now() - begun);
-    if (rest > 0) await sleep(rest, signal);
+    return CHANGES_MS_MIN - (performance.now() - begun);
   }, failed);
 }
 
@@ -97,6 +98,6 @@ export function poll(targets, {signal, show, failed = () => {}}) {
       before = texts.join("\n");
       show(texts.map((text) => (text ? JSON.parse(text) : null)));
     }
-    await sleep(POLL_MS, signal);
+    return POLL_MS;
   }, failed);
 }
