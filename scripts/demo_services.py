@@ -52,7 +52,7 @@ class Backends:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *arguments: object) -> None:
+            def log_message(self, *_: object) -> None:
                 """Nobody reads it here."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -122,7 +122,7 @@ class Discovery:
     async def _until(self, holds: Callable[[dict[str, tuple[str, bool, bool]]], bool]) -> float:
         began_s = trio.current_time()
         with trio.move_on_after(TIMEOUT_S):
-            while not holds(await self._told()):
+            while not holds(await self._told()):  # noqa: ASYNC110  what other processes tell, polled as a client does
                 await trio.sleep(POLL_S)
             return trio.current_time() - began_s
         raise NotSeen(f"not seen within {TIMEOUT_S:g} s; what is told: {await self._told()}")
