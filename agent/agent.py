@@ -198,6 +198,8 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
         use_cache=config.http_use_cache,
+        ui_content_path=config.ui_content_path,
+        ui_folder=config.ui_folder,
         pretty_always=config.dev,
         debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),

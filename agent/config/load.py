@@ -30,6 +30,7 @@ DATACENTER = re.compile(r"[a-z0-9_-]{1,63}\Z")
 DOMAIN = re.compile(r"(?:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+\Z")
 NODE_NAME_CHARACTERS_MAX = 128
 NODE_META_PAIRS_MAX = 64
+UI_PATH = re.compile(r"/([A-Za-z0-9_-][A-Za-z0-9._-]*/)+", re.ASCII)
 NODE_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 NODE_META_VALUE_BYTES_MAX = 512
 LOG_LEVELS = {
@@ -193,6 +194,8 @@ class Builder:
             performance=self._performance(),
             response_headers=self._response_headers(),
             block_endpoints=tuple(values["http_config.block_endpoints"]),
+            ui_content_path=self._ui_content_path(),
+            ui_folder=values["ui_config.dir"],
             log_level=self._log_level(),
             log_json=values["log_json"],
             log_file=values["log_file"],
@@ -201,6 +204,13 @@ class Builder:
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
+
+    def _ui_content_path(self) -> str:
+        """Return "" where no page is served."""
+        path = "/" + self._values["ui_config.content_path"].strip("/") + "/"
+        if not UI_PATH.fullmatch(path) or path.startswith("/v1/"):
+            self._complain("ui_config.content_path", "must be letters, digits, -, _, . and /, and not below /v1")
+        return path if self._values["ui_config.enabled"] else ""
 
     def _complain(self, path: str, text: str) -> None:
         self._complaints.append(f"{self._places.get(path, path)}: {text}")

@@ -25,6 +25,12 @@ def _port(path: str, default: int, doc: str, flag: str, **more: Any) -> Option:
 
 _SERVER = Reader.SERVER
 
+_UI = (
+    _row("ui_config.enabled", Kind.BOOL, True, "Serve the web page; on by default here.", flag="ui"),
+    _row("ui_config.dir", Kind.TEXT, "", "Folder with another page.", flag="ui-dir"),
+    _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web page.", flag="ui-content-path"),
+)
+
 _IDENTITY = (
     _row("node_name", Kind.TEXT, "", "Name of this node; must be unique. Default: the host's name.", flag="node"),
     _row(
@@ -312,7 +318,7 @@ _LOCAL = (
 )
 
 OPTIONS: tuple[Option, ...] = (
-    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *DNS, *_RAFT, *_HTTP, *_LOG, *_TLS,
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *DNS, *_RAFT, *_HTTP, *_UI, *_LOG, *_TLS,
     *_TELEMETRY, *_WATCHES, *_LOCAL, *LATER,
 )  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}

@@ -198,6 +198,10 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     response_headers: dict[str, str]
     block_endpoints: tuple[str, ...]
+    ui_content_path: str
+    """Where the web page is; "": nowhere."""
+    ui_folder: str
+    """Files of another page; "": ours."""
 
     log_level: str
     """TRACE, DEBUG, INFO, WARN or ERR."""
