@@ -19,6 +19,7 @@ import server.endpoints.health
 import server.endpoints.internal
 import server.endpoints.kv
 import server.endpoints.operator
+import server.endpoints.session
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401  # each registers its methods
@@ -138,7 +139,8 @@ class Server:
         )  # fmt: skip
         services = Services(
             config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, autopilot=self.duties.autopilot,
-            hello=self.joining.hello, coordinates=coordinates, wan=wan, router=self.router, elsewhere=elsewhere,
+            sessions=self.duties.sessions, hello=self.joining.hello, coordinates=coordinates,
+            wan=wan, router=self.router, elsewhere=elsewhere,
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             services=services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server

@@ -20,7 +20,7 @@ from fsm.store import keys, kv, secondary
 from fsm.store.names import key
 from fsm.store.store import Batch, View
 from fsm.store.tables import KVS, SESSIONS
-from structs.session import Session, SessionBehavior
+from structs.session import LOCK_DELAY_NS_MAX, Session, SessionBehavior
 
 
 def of_row(row: bytes) -> Session:
@@ -90,7 +90,7 @@ def destroy(batch: Batch, row_key: bytes) -> None:
         else:
             kv.release(batch, held, held_row)
         if session.lock_delay_ns > 0:
-            batch.locks_lost.append((held, session.lock_delay_ns))
+            batch.locks_lost.append((held, min(session.lock_delay_ns, LOCK_DELAY_NS_MAX)))
     batch.remove(SESSIONS, row_key, row)
     _touched(batch, row_key)
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from base import codec
 from base.errors import InvalidRequest, Refused
-from structs.foreign import catalog, coordinate, event, keyring, kv, operator, status, txn
+from structs.foreign import catalog, coordinate, event, keyring, kv, operator, session, status, txn
 from structs.foreign.row import ForeignMethod
 
 ROWS: Final = (
@@ -18,6 +18,7 @@ ROWS: Final = (
     *operator.ROWS,
     *event.ROWS,
     *keyring.ROWS,
+    *session.ROWS,
 )
 FOREIGN_METHODS: Final = {row.name: row for row in ROWS}
 """By their name."""
