@@ -94,7 +94,8 @@ def _reply(query: Query, found: list[Session]) -> SessionsReply:
 async def renew(call: Call, request: SessionRequest) -> SessionsReply:
     """Give a session all of its TTL again, and return it; none if it is gone.
 
-    Only the leader can, and only while it can prove that it leads. Nothing is written: the next leader gives every session all of its TTL anyway.
+    Only the leader can, and only while it can prove that it leads. Nothing is written: the next leader gives every
+    session all of its TTL anyway.
     """
     services = call.services
     if not services.raft.lease_valid():
