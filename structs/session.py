@@ -22,6 +22,8 @@ CHECKS_MAX = 512
 """Checks of one session: each is looked at when it is created, and is one more way to it afterwards."""
 SESSION_BYTES_MAX = 64 * 1024
 """One session, encoded. It is an entry of the log."""
+SESSIONS_MAX = 262_144
+"""Of one datacenter; each takes about a kilobyte and a timer."""
 DESTROYED_MAX = 256
 """Sessions that one command destroys."""
 NO_SESSION = "Missing session"

@@ -51,6 +51,11 @@ def slice_after(view: View, session_key: bytes, count_max: int) -> list[tuple[by
     return found
 
 
+def count(view: View) -> int:
+    """Return how many sessions there are."""
+    return int(view.txn.stat(view.handles.pair(SESSIONS).main)["entries"])
+
+
 def of_node(view: View, node: str) -> list[Session]:
     """Return the sessions of a node, by id."""
     return [of_row(_row(view, row_key)) for row_key in view.found(secondary.SESSIONS_BY_NODE, key(node))]

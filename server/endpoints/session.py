@@ -16,6 +16,7 @@ from server.endpoints.registry import Call, Kind, Query, method
 from structs.catalog import NodeRequest
 from structs.session import (
     NO_SESSION,
+    SESSIONS_MAX,
     ListSessionsRequest,
     Session,
     SessionApplyReply,
@@ -41,6 +42,9 @@ async def apply(call: Call, request: SessionApplyRequest) -> SessionApplyReply:
     services = call.services
     if request.verb is SessionVerb.CREATE:
         wanted = completed(request.session, ttl_s_min=services.config.session_ttl_s_min)
+        with services.machine.read() as view:
+            if session.count(view) >= SESSIONS_MAX:
+                raise Refused(f"too many sessions: there are {SESSIONS_MAX} already")
         wanted = replace(wanted, session_id=uuid_from_system())
         return await _proposed(call, SessionCommand(verb=SessionVerb.CREATE, session=wanted))
     session_id = request.session.session_id
@@ -90,12 +94,12 @@ def _reply(query: Query, found: list[Session]) -> SessionsReply:
     return SessionsReply(sessions=found, meta=query.meta(indexes.of_tables(query.view, SESSIONS.name)))
 
 
-@method("Session.Renew", request=SessionRequest, reply=SessionsReply, access=session_write(""), kind=Kind.WRITE)
+@method("Session.Renew", request=SessionRequest, reply=SessionsReply, access=session_write(""), kind=Kind.LEADER)
 async def renew(call: Call, request: SessionRequest) -> SessionsReply:
     """Give a session all of its TTL again, and return it; none if it is gone.
 
     Only the leader can, and only while it can prove that it leads. Nothing is written: the next leader gives every
-    session all of its TTL anyway.
+    session all of its TTL anyway. So it may be repeated.
     """
     services = call.services
     if not services.raft.lease_valid():

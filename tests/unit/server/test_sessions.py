@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
+import server.endpoints.session
 from base.codec import decode
 from base.errors import NoLeader, OutcomeUnknown, Refused, TooLarge
 from fsm.commands.registry import SESSION
@@ -358,6 +359,18 @@ async def test_nobody_gets_a_lock_whose_holder_is_being_ended(tmp_path: Path) ->
             assert parts.services.sessions.may_lock("free")
         assert parts.services.sessions.may_lock("k")
         assert not await locked(parts, "k", other)
+
+
+async def test_there_are_only_so_many_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.endpoints.session, "SESSIONS_MAX", 2)
+    async with server_parts(tmp_path) as parts:
+        await with_node(parts)
+        first = await create(parts)
+        await create(parts)
+        with pytest.raises(Refused, match="too many sessions"):
+            await create(parts)
+        await destroy(parts, first)
+        await create(parts)
 
 
 async def test_a_lock_for_a_session_that_does_not_exist_says_so(tmp_path: Path) -> None:
