@@ -139,8 +139,8 @@ class Server:
         )  # fmt: skip
         services = Services(
             config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, autopilot=self.duties.autopilot,
-            sessions=self.duties.sessions, hello=self.joining.hello, coordinates=coordinates,
-            wan=wan, router=self.router, elsewhere=elsewhere,
+            sessions=self.duties.sessions, hello=self.joining.hello, coordinates=coordinates, wan=wan,
+            router=self.router, elsewhere=elsewhere,
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             services=services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server
@@ -152,9 +152,7 @@ class Server:
             config=config, raft=raft, gossip=gossip, wan=wan, pool=pool, refuse_calls=self.refuse_calls,
             begun=partial(setattr, services, "is_leaving", True),
         )  # fmt: skip
-        gossip.subscribe(self._heard)
-        if wan is not None:
-            wan.subscribe(self._heard_wan)
+        self._subscribe()
         self.foreign_snapshots = SnapshotExchanges(self.dispatcher.serve_stream)
         self.listener = self._make_listener(network, tls)
 
@@ -199,6 +197,11 @@ class Server:
             task_status.started()
 
     # What gossip says
+
+    def _subscribe(self) -> None:
+        self.gossip.subscribe(self._heard)
+        if self.wan is not None:
+            self.wan.subscribe(self._heard_wan)
 
     def _heard(self, kind: str, members: list[Member]) -> None:
         self.joining.heard(members)
