@@ -84,6 +84,11 @@ SESSIONS = filled(list_of(optional(SESSION.shape)), list)
 REPLY = Table(SessionsReply, Field("Sessions", "sessions", SESSIONS), Flat("meta", QUERY_META))
 
 
+def _has_known_checks(request: SessionApplyRequest) -> bool:
+    """Whether a session can be told whole: checks of services have no place there."""
+    return not request.session.service_checks
+
+
 def _renewed(reply: SessionsReply, request: SessionRequest) -> SessionsReply:
     """A renewal says nothing of a leader there, and its index is that of the session, 0 where there is none."""
     index = reply.sessions[0].modify_index if reply.sessions else 0
@@ -92,7 +97,7 @@ def _renewed(reply: SessionsReply, request: SessionRequest) -> SessionsReply:
 
 ROWS = (
     ForeignMethod(name="Session.Apply", method="Session.Apply", request=APPLY, reply=APPLIED,
-                  reply_record=SessionApplyReply),
+                  reply_record=SessionApplyReply, fits=_has_known_checks),
     ForeignMethod(name="Session.Get", method="Session.Get", request=ONE, reply=REPLY.shape, reply_record=SessionsReply),
     ForeignMethod(name="Session.List", method="Session.List", request=LIST, reply=REPLY.shape,
                   reply_record=SessionsReply),
