@@ -86,7 +86,7 @@ def reason_of(error: BaseException) -> str:
     for found in chain:
         if isinstance(found, ssl.SSLCertVerificationError):
             return f"failed to verify certificate: {found.verify_message}"
-    for found in chain:
+    for found in reversed(chain):
         if isinstance(found, OSError) and found.strerror and not isinstance(found, ssl.SSLError):
             return found.strerror
     return next((str(found) for found in chain if str(found)), "") or type(error).__name__
