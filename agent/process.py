@@ -2,8 +2,8 @@
 
 A program that cannot start says why in one line on stderr and exits with 1. Signals: SIGINT and SIGTERM end it, by
 leaving the cluster first where the configuration says so (then the exit code is 0, otherwise 1, as specified); a
-second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads, SIGUSR1 writes metrics to
-stderr. A defect or a failing disk ends it with 1.
+second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads, SIGUSR1
+writes metrics to stderr. A defect or a failing disk ends it with 1.
 
 Source: servers specification, section 6.
 """
