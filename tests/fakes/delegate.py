@@ -41,6 +41,7 @@ from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
 from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
 from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
+from tests.fakes.query_calls import QueryCalls
 
 Reply = TypeVar("Reply", bound=Record)
 WRITES = {
@@ -51,6 +52,7 @@ WRITES = {
     "Operator.AutopilotSetConfiguration",
     "Operator.RaftRemovePeer",
     "Operator.RaftTransferLeader",
+    "PreparedQuery.Apply",
     "Txn.Apply",
 }
 """Calls that always have to be waited for."""
@@ -82,7 +84,7 @@ class FakeStream:
         self._chunks = [codec.encode(SnapshotRestoreReply(index=1))]
 
 
-class FakeDelegate(ClusterCalls):
+class FakeDelegate(QueryCalls, ClusterCalls):
     """Holds entries by key. `error`, when set, is what every call raises; `answers_later` makes every call wait."""
 
     def __init__(self) -> None:
