@@ -1,13 +1,16 @@
 """Applies transactions: operations in order, each seeing the earlier ones, all or nothing.
 
 Source: state store specification, section 6; modern deltas, section 7. Every operation is attempted and every one
-that fails is reported. The verbs stand in a table; those about locks arrive with sessions.
+that fails is reported. The verbs stand in a table; those about locks arrive with sessions, and those on nodes, services
+and checks stand in txn_catalog.py.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from fsm.commands import txn_catalog
 from fsm.commands.kv import FLAGS_MAX, NO_KEY, lock_complaint
+from fsm.commands.txn_catalog import CatalogFailed
 from fsm.digest import DIGEST_BYTES
 from fsm.store import keys, kv
 from fsm.store.store import Batch, View
@@ -141,6 +144,9 @@ def _run(view: View, operations: list[TxnOp], verbs: dict[str, Callable[[Any, Tx
     errors: list[TxnError] = []
     for position, op in enumerate(operations):
         try:
+            if op.is_catalog:
+                results += txn_catalog.run(view, op)
+                continue
             operation = verbs.get(op.verb)
             if operation is None:
                 raise _Failed(f'unknown KV verb "{op.verb}"')
@@ -149,7 +155,7 @@ def _run(view: View, operations: list[TxnOp], verbs: dict[str, Callable[[Any, Tx
             if not 0 <= op.flags <= FLAGS_MAX:
                 raise _Failed(f"flags {op.flags} are not an unsigned 64-bit number")
             results += operation(view, op, op.key.encode())
-        except _Failed as failure:
+        except (_Failed, CatalogFailed) as failure:
             errors.append(TxnError(position=position, what=str(failure)))
     return TxnOutcome(errors=errors) if errors else TxnOutcome(results=results)
 

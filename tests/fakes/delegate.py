@@ -39,7 +39,7 @@ from structs.kv import (
 )
 from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
-from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
+from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult, completed_operations
 from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
 from tests.fakes.query_calls import QueryCalls
 
@@ -251,6 +251,9 @@ class FakeDelegate(QueryCalls, ClusterCalls):
         return TxnReply(outcome=self._txn(request))
 
     def _txn(self, request: TxnRequest) -> TxnOutcome:
+        _, refused = completed_operations(request.operations, datacenter="dc1")
+        if refused:
+            return TxnOutcome(errors=refused)
         before = (dict(self.entries), dict(self.tombstones))
         results: list[TxnResult] = []
         errors: list[TxnError] = []

@@ -82,9 +82,20 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
     elif row.name == "Txn.Apply":
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
-    elif row.name in REMOVALS:
+    if isinstance(request, TxnRequest):
+        request = TxnRequest(operations=[told_operation(op) for op in request.operations], options=request.options)
+    if row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
     return request if options is None else msgspec.structs.replace(request, options=options)
+
+
+def told_operation(op: TxnOp) -> TxnOp:
+    """One operation has one subject, and those of the catalog have no key."""
+    if op.node is not None:
+        return TxnOp(verb=op.verb, node=op.node)
+    if op.service is not None:
+        return TxnOp(verb=op.verb, service=op.service)
+    return TxnOp(verb=op.verb, check=op.check) if op.check is not None else op
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -114,9 +125,19 @@ def test_replies_survive_the_way_there_and_back(row: ForeignMethod, data: st.Dat
     assert heard == record
 
 
+def told_result(result: TxnResult) -> TxnResult:
+    if result.node is not None:
+        return TxnResult(node=result.node)
+    if result.service is not None:
+        return TxnResult(service=result.service)
+    if result.check is not None:
+        return TxnResult(check=result.check)
+    return TxnResult(entry=result.entry, with_value=bool(result.entry.value))
+
+
 def shown(reply: TxnReply, *, with_meta: bool) -> TxnReply:
     """Whether a value is meant to be seen is told there by its being there."""
-    results = [TxnResult(entry=result.entry, with_value=bool(result.entry.value)) for result in reply.outcome.results]
+    results = [told_result(result) for result in reply.outcome.results]
     meta = reply.meta if with_meta else QueryMeta()
     return TxnReply(outcome=TxnOutcome(results=results, errors=reply.outcome.errors), meta=meta)
 
