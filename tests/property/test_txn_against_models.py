@@ -1,7 +1,7 @@
 """Transactions over keys, nodes, services and checks against the catalog's model and a dict: all of it, or nothing.
 
 Between them run the rules of the catalog's own test, so that they meet every state that those lead to. Counters,
-digests and the second ways to rows are compared after each step, and after a transaction that failed with what was before.
+digests and the second ways to rows are compared after each step; after a transaction that failed, with those before it.
 """
 
 from __future__ import annotations
