@@ -87,9 +87,20 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
     elif row.name in ("Txn.Apply", "Session.Renew"):
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
-    elif row.name in REMOVALS:
+    if isinstance(request, TxnRequest):
+        request = TxnRequest(operations=[told_operation(op) for op in request.operations], options=request.options)
+    if row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
     return request if options is None else msgspec.structs.replace(request, options=options)
+
+
+def told_operation(op: TxnOp) -> TxnOp:
+    """One operation has one subject, and those of the catalog have no key."""
+    if op.node is not None:
+        return TxnOp(verb=op.verb, node=op.node)
+    if op.service is not None:
+        return TxnOp(verb=op.verb, service=op.service)
+    return TxnOp(verb=op.verb, check=op.check) if op.check is not None else op
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -140,9 +151,19 @@ def with_nodes_in_part(reply: Any) -> Any:
     return msgspec.structs.replace(reply, nodes=infos)
 
 
+def told_result(result: TxnResult) -> TxnResult:
+    if result.node is not None:
+        return TxnResult(node=result.node)
+    if result.service is not None:
+        return TxnResult(service=result.service)
+    if result.check is not None:
+        return TxnResult(check=result.check)
+    return TxnResult(entry=result.entry, with_value=bool(result.entry.value))
+
+
 def shown(reply: TxnReply, *, with_meta: bool) -> TxnReply:
     """Whether a value is meant to be seen is told there by its being there."""
-    results = [TxnResult(entry=result.entry, with_value=bool(result.entry.value)) for result in reply.outcome.results]
+    results = [told_result(result) for result in reply.outcome.results]
     meta = reply.meta if with_meta else QueryMeta()
     return TxnReply(outcome=TxnOutcome(results=results, errors=reply.outcome.errors), meta=meta)
 
