@@ -8,8 +8,9 @@ from base.errors import Refused
 from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
 from fsm.store import catalog, indexes, nodes, services
 from fsm.store.names import key, under
+from fsm.store.store import View
 from fsm.store.tables import NODES, SERVICES
-from server.endpoints.registry import Call, Kind, Query, method
+from server.endpoints.registry import Call, Keeping, Kind, Query, method
 from server.instances import instances_of
 from server.near import sorted_near
 from structs.catalog import (
@@ -93,12 +94,22 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
     return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)
 
 
+def _index_of_services(view: View, request: ListServicesRequest) -> int:
+    tables = (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
+    return indexes.of_tables(view, *tables)
+
+
+def _index_of_instances(view: View, request: ServiceRequest) -> int:
+    return 0 if request.source.node else services.index_of_name(view, request.service, NODES.name, SERVICES.name)
+
+
 @method(
     "Catalog.ListServices",
     request=ListServicesRequest,
     reply=ListServicesReply,
     access=service_read(),
     kind=Kind.READ,
+    keeping=Keeping("services", _index_of_services),
 )
 def list_services(query: Query, request: ListServicesRequest) -> ListServicesReply:
     """The names of all services, each with the tags of its instances; perhaps only those on certain nodes."""
@@ -118,6 +129,7 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     reply=ServiceNodesReply,
     access=service_read("service"),
     kind=Kind.READ,
+    keeping=Keeping("instances", _index_of_instances),
 )
 def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     """The instances of a service with their nodes, by node and id or nearest first."""
