@@ -1,4 +1,4 @@
-"""Sans-IO: replies that need not be made again, since nothing that they hold has changed.
+"""Replies that need not be made again, since nothing that they hold has changed.
 
 A method says how its index is found without making the answer (`Keeping.index_of`). As long as that index and the state
 it was read from are the same, so is the answer, whoever asks and whatever the consistency mode has to prove first: an

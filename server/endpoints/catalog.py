@@ -5,6 +5,7 @@ Source: HTTP API, section 2; state store specification, sections 2 and 3.
 
 from acl.access import node_read, node_write, service_read
 from base.errors import Refused
+from base.expression import compiled
 from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
 from fsm.store import catalog, indexes, nodes, services
 from fsm.store.names import key, under
@@ -22,9 +23,11 @@ from structs.catalog import (
     NodeRequest,
     NodeServicesReply,
     RegisterRequest,
+    ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
 )
+from structs.catalog_json import ServiceNodeJSON, service_node_json
 from structs.cluster import Empty
 from structs.registration import check_deregistration, completed
 
@@ -99,6 +102,16 @@ def _index_of_services(view: View, request: ListServicesRequest) -> int:
     return indexes.of_tables(view, *tables)
 
 
+def _names_that_fit(view: View, request: ListServicesRequest) -> dict[str, list[str]]:
+    keep = compiled(request.filter, ServiceNodeJSON)
+    tags: dict[str, set[str]] = {}
+    for node in nodes.every(view, request.node_meta):
+        for service in services.of_node(view, node.node):
+            if keep(service_node_json(ServiceInstance(node=node, service=service))):
+                tags.setdefault(service.service, set()).update(service.tags or ())
+    return {name: sorted(tags[name]) for name in sorted(tags)}
+
+
 def _index_of_instances(view: View, request: ServiceRequest) -> int:
     return 0 if request.source.node else services.index_of_name(view, request.service, NODES.name, SERVICES.name)
 
@@ -119,7 +132,7 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     if query.watch_set is not None:
         for table in tables:
             query.watch_set.table(table)
-    found = services.names_with_tags(view, request.node_meta)
+    found = _names_that_fit(view, request) if request.filter else services.names_with_tags(view, request.node_meta)
     return ListServicesReply(services=found, meta=query.meta(indexes.of_tables(view, *tables)))
 
 
