@@ -27,6 +27,10 @@ from structs.query import Consistency
 
 WAIT_S_DEFAULT = 300.0
 WAIT_S_MAX = 600.0
+ROWS_INLINE_MAX = 4000
+"""A read of more rows than this takes over twenty milliseconds, so a thread does it."""
+THREADS_MAX = 2
+"""Long reads at a time; they share the interpreter with everything else."""
 JITTER_FRACTION = 1 / 16
 """Spreads the waiters that were started together, so that they do not come back together."""
 
@@ -42,6 +46,7 @@ class Reads:
         self._rng = rng
         self._hold_s = hold_s
         self.replies = Replies()
+        self._threads = trio.CapacityLimiter(THREADS_MAX)
         watches = machine.watches
         self.blocking = BlockingQueries(
             register=watches.register,
@@ -59,6 +64,8 @@ class Reads:
         if options.index_min:
             return None
         consistency = options.consistency
+        if method.rows_in and self._is_long(method):
+            return None
         if consistency is Consistency.DEFAULT:
             if not self._raft.lease_valid():
                 return None
@@ -79,6 +86,8 @@ class Reads:
         while True:
             if not self._prove_nowait(options.consistency):
                 await self._prove(options.consistency)
+            if not options.index_min and method.rows_in and self._is_long(method):
+                return await self._run_apart(method, request, options.consistency)
             if not options.index_min:
                 return self._run(method, request, options.consistency)
             reply, watch_set, raft_index = self._evaluate(method, request, options.consistency)
@@ -122,6 +131,17 @@ class Reads:
                 query = self._query(view, watch_set, consistency)
                 return self._kept(method, method.keeping, query, request, watch_set)[0]
             return method.handler(self._query(view, None, consistency), request)
+
+    def _is_long(self, method: Method) -> bool:
+        """Whether a read goes through so many rows that nobody else should wait for it."""
+        with self._machine.read() as view:
+            return sum(view.rows_count(table) for table in method.rows_in) > ROWS_INLINE_MAX
+
+    async def _run_apart(self, method: Method, request: Any, consistency: Consistency) -> Any:
+        # The view is opened here, where it is proven that it may be; the thread only reads in it.
+        with self._machine.read() as view:
+            query = self._query(view, None, consistency)
+            return await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
 
     def _kept(
         self, method: Method, keeping: Keeping, query: Query, request: Any, watch_set: WatchSet

@@ -67,7 +67,14 @@ async def _proposed(call: Call, command: bytes) -> Empty:
     return result
 
 
-@method("Catalog.ListNodes", request=ListNodesRequest, reply=ListNodesReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Catalog.ListNodes",
+    request=ListNodesRequest,
+    reply=ListNodesReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(NODES,),
+)
 def list_nodes(query: Query, request: ListNodesRequest) -> ListNodesReply:
     """All nodes, or those with certain metadata, by name or nearest first."""
     if query.watch_set is not None:
@@ -132,7 +139,12 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     if query.watch_set is not None:
         for table in tables:
             query.watch_set.table(table)
-    found = _names_that_fit(view, request) if request.filter else services.names_with_tags(view, request.node_meta)
+    if request.filter:
+        found = _names_that_fit(view, request)
+    elif request.node_meta:
+        found = services.names_with_tags_on(view, request.node_meta)
+    else:
+        found = services.names_with_tags(view)
     return ListServicesReply(services=found, meta=query.meta(indexes.of_tables(view, *tables)))
 
 

@@ -28,7 +28,14 @@ def node_checks(query: Query, request: NodeRequest) -> ChecksReply:
     return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(query.view, CHECKS.name)))
 
 
-@method("Health.ChecksInState", request=ChecksInStateRequest, reply=ChecksReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Health.ChecksInState",
+    request=ChecksInStateRequest,
+    reply=ChecksReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(CHECKS,),
+)
 def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
     """All checks in one state ("any": all), by node and id or nearest first; perhaps only of certain nodes."""
     view, tables = query.view, [CHECKS.name]

@@ -13,6 +13,7 @@ from structs.query import Consistency, QueryMeta
 
 if TYPE_CHECKING:
     from fsm.store.store import ReadView
+    from fsm.store.tables import Table
     from server.services import Services
 
 
@@ -99,6 +100,8 @@ class Method:
     handler: Callable[[Any, Any], Any]
     """READ: (Query, request) -> reply. Others: (Call, request) -> reply, or a coroutine of it."""
     keeping: Keeping | None = None
+    rows_in: "tuple[Table, ...]" = ()
+    """READ: tables that are read from one end to the other; large ones are read in a thread (server/reads.py)."""
 
 
 class ByteStream(Protocol):
@@ -144,12 +147,13 @@ def method(
     access: Access,
     kind: Kind,
     keeping: Keeping | None = None,
+    rows_in: "tuple[Table, ...]" = (),
 ) -> Callable[[H], H]:
     """Register an RPC. `access` has no default on purpose: nobody forgets it silently."""
 
     def register(handler: H) -> H:
         _refuse_twice(name)
-        METHODS[name] = Method(name, request, reply, access, kind, handler, keeping)
+        METHODS[name] = Method(name, request, reply, access, kind, handler, keeping, rows_in)
         return handler
 
     return register
