@@ -192,6 +192,12 @@ def bump(batch: Batch, service: NodeService) -> None:
     _bump(batch, others)
 
 
+def bump_name(batch: Batch, name: str) -> None:
+    """What answers hold about a name that something other than an instance has changes; "": nothing."""
+    if name:
+        _bump(batch, [lower(name)])
+
+
 def _bump(batch: Batch, names: list[str]) -> None:
     """Move the counters of these names, or remove those of names that have no instance."""
     for name in names:
