@@ -150,6 +150,8 @@ def services(context: RequestContext) -> Response | Awaitable[Response]:
         return ListServicesRequest(node_meta=node_meta, options=options, filter=expression)
 
     def finish(reply: ListServicesReply) -> Response | Awaitable[Response]:
+        if query.get("peer"):  # there are none
+            return json_response({}, headers=discovery_headers(reply.meta))
         return context.services.answers.answer(reply.services, None, reply.meta, encode_json)
 
     return ask(context, "Catalog.ListServices", build, ListServicesReply, finish, is_discovery=True)

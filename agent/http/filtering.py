@@ -40,6 +40,11 @@ def filtered_map(context: RequestContext, rows: dict[str, E], element: type[E]) 
     return rows if keep is None else {name: row for name, row in rows.items() if keep(row)}
 
 
+def _is_of_peer(item: object) -> bool:
+    """There are no peers, so nothing is of the one that a request names."""
+    return False
+
+
 def list_answer(
     context: RequestContext,
     part: str,
@@ -53,6 +58,8 @@ def list_answer(
     The filter of the request is looked at now; raises InvalidRequest.
     """
     keep = predicate_of(context, element)
+    if context.query.get("peer"):
+        wanted = _is_of_peer
     way = (shape, wanted, context.query.get("filter"))
 
     def make(items: list[T]) -> bytes:

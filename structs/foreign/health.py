@@ -10,6 +10,7 @@ from structs.catalog import (
     ListServicesRequest,
     Node,
     NodeService,
+    QuerySource,
     ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
@@ -39,6 +40,7 @@ from structs.foreign.fields import (
     Entry,
     Field,
     Flat,
+    Shape,
     Table,
     filled,
     list_of,
@@ -71,6 +73,11 @@ class WantedTags:
         return ["ServiceTag", "ServiceTags", "TagFilter"]
 
 
+def _near(value: Any) -> QuerySource:
+    source = SOURCE.decode(value)
+    return source if source.node else QuerySource()
+
+
 LIST_SERVICES = Table(
     ListServicesRequest,
     NODE_META,
@@ -78,13 +85,16 @@ LIST_SERVICES = Table(
     Flat("options", QUERY_OPTIONS),
     Absent("filter", ""),
 )
+NEAR = Shape(_near, SOURCE.encode)
+"""Theirs always says who asks, though it only counts with the node to be near to. What doesn't count is forgotten, so
+that equal questions of many agents are equal."""
 SERVICE_REQUEST = Table(
     ServiceRequest,
     NODE_META,
     Field("ServiceName", "service", TEXT),
     WantedTags(),
     Field("ServiceAddress", "address", TEXT),
-    Field("Source", "source", SOURCE.shape),
+    Field("Source", "source", NEAR),
     Field("Connect", "connect", FLAG),
     Flat("options", QUERY_OPTIONS),
 )

@@ -25,6 +25,7 @@ EXCHANGES = [
             Step("GET /v1/catalog/services", text='{"consul":[],"web":["v1"]}', has={**META, "X-Consul-Index": "8"}),
             Step("GET /v1/catalog/services?node-meta=rack:b&stale", text="{}", has=STALE),
             Step("GET /v1/catalog/services?filter=ServiceNme==web", status=400),
+            Step("GET /v1/catalog/services?peer=other", text="{}", has=META),
             Step("PUT /v1/catalog/services", status=405, has={"Allow": "OPTIONS,GET"}),
         ),
     ),
@@ -60,6 +61,7 @@ EXCHANGES = [
         steps=(
             Step("GET /v1/health/service/web", text=f"[{_INSTANCE}]", has={**META, "X-Consul-Index": "9"}),
             Step("GET /v1/health/service/web?passing=0&merge-central-config&peer=", text=f"[{_INSTANCE}]"),
+            Step("GET /v1/health/service/web?peer=other", text="[]", has={"X-Consul-Index": "9"}),
             Step("GET /v1/health/service/web?passing", text="[]", has={"X-Consul-Index": "9"}),
             Step("GET /v1/health/service/web?passing=true", text="[]"),
             Step("GET /v1/health/service/web?passing=yes", status=400, text=_PASSING),

@@ -15,7 +15,7 @@ from base.codec import Mistyped, Record, decode, encode, pack_old, unpack_old
 from base.errors import InvalidRequest, Refused
 from server.endpoints.registry import METHODS
 from structs.autopilot import AutopilotConfig
-from structs.catalog import ServiceNodesReply
+from structs.catalog import QuerySource, ServiceNodesReply, ServiceRequest
 from structs.cluster import Empty, RemovePeerRequest
 from structs.foreign import catalog, kv, operator, txn
 from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, translate
@@ -84,6 +84,8 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
     elif row.name == "Txn.Apply":
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
+    elif isinstance(request, ServiceRequest) and not request.source.node:
+        request = msgspec.structs.replace(request, source=QuerySource())
     elif row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
     return request if options is None else msgspec.structs.replace(request, options=options)
