@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from acl.access import NOBODY, query_read, query_write
 from agent.http.asking import ask, tell
 from agent.http.catalog import NEAR_AGENT
-from agent.http.catalog_json import CheckJSON, NodeJSON, ServiceJSON, check_json, node_json, service_json
 from agent.http.errors import refused
 from agent.http.parameters import checked_name
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response, meta_headers, text_response
 from base.errors import InvalidRequest, MeshError, Refused
 from structs.catalog import QuerySource, ServiceInstance
+from structs.catalog_json import CheckJSON, NodeJSON, ServiceJSON, check_json, node_json, service_json
 from structs.json_codec import Fields, decode_json
 from structs.prepared_query import (
     LIMIT_MAX,

@@ -6,7 +6,6 @@ value has the wrong type.
 
 from typing import Any
 
-from agent.http.catalog_json import check_json, node_json, service_json
 from base.errors import InvalidRequest
 from structs.catalog import (
     CheckDefinition,
@@ -20,6 +19,7 @@ from structs.catalog import (
     Upstream,
     Weights,
 )
+from structs.catalog_json import check_json, node_json, service_json
 from structs.json_codec import Fields, encode_json, kind_name
 from structs.txn import ServiceOnNode, TxnOp, TxnResult
 
