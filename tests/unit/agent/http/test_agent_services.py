@@ -101,11 +101,42 @@ async def test_what_is_wrong_is_refused_in_known_words(path: str, body: object, 
         assert answer[1].startswith(text)
 
 
-@pytest.mark.parametrize("path", ["check/pass/x", "service/register", "maintenance", "reload"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/agent/check/deregister/",
+        "/v1/agent/check/fail/",
+        "/v1/agent/check/pass/",
+        "/v1/agent/check/register",
+        "/v1/agent/check/update/",
+        "/v1/agent/check/warn/",
+        "/v1/agent/maintenance",
+        "/v1/agent/reload",
+        "/v1/agent/service/deregister/",
+        "/v1/agent/service/maintenance/",
+        "/v1/agent/service/register",
+    ],
+)
 async def test_reading_changes_nothing(path: str) -> None:
     async with http_site() as site:
-        status, headers, _ = await get(site, path)
+        status, headers, _ = await site.ask("GET", path)
         assert (status, headers["allow"]) == (405, "OPTIONS,PUT")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/agent/checks",
+        "/v1/agent/health/service/id/",
+        "/v1/agent/health/service/name/",
+        "/v1/agent/service/",
+        "/v1/agent/services",
+    ],
+)
+async def test_what_shows_something_takes_nothing(path: str) -> None:
+    async with http_site() as site:
+        status, headers, _ = await site.ask("PUT", path)
+        assert (status, headers["allow"]) == (405, "OPTIONS,GET")
 
 
 async def test_a_ttl_check_is_spoken_for() -> None:
