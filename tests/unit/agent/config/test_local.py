@@ -37,10 +37,13 @@ def test_services_and_checks_of_all_files_count(tmp_path: Path) -> None:
 
 
 def test_everything_that_is_wrong_is_said_at_once_with_its_place(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        'service { name = "web" prot = 80 }\nservice { name = "db" check { http = "x" } }\ncheck { name = "c" }\nservice { }',
+    rows = (
+        'service { name = "web" prot = 80 }',
+        'service { name = "db" check { http = "x" } }',
+        'check { name = "c" }',
+        "service { }",
     )
+    path = written(tmp_path, "\n".join(rows))
     with pytest.raises(ConfigInvalid) as raised:
         loaded("-config-file", path)
     assert str(raised.value).splitlines() == [
