@@ -12,10 +12,11 @@ from base.codec import Record
 from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
-_woken: tuple[Any, Callable[[Any], Response], Response] | None = None
+_woken: tuple[Any, Any, Response] | None = None
 """The reply that woke somebody last, and the answer made of it. One at a time: large ones are not hoarded."""
 Build = Callable[[QueryOptions], Record]
-Finish = Callable[[Reply], Response]
+Finish = Callable[[Reply], Response | Awaitable[Response]]
+"""What makes an answer of a reply, at once where that is quick."""
 
 
 def ask(
@@ -23,7 +24,7 @@ def ask(
     method: str,
     build: Build,
     reply: type[Reply],
-    finish: Callable[[Reply], Response],
+    finish: Finish[Reply],
     *,
     is_discovery: bool = False,
 ) -> Response | Awaitable[Response]:
@@ -48,7 +49,7 @@ async def _ask_later(
     method: str,
     build: Build,
     reply: type[Reply],
-    finish: Callable[[Reply], Response],
+    finish: Finish[Reply],
     answer: Any,
     parameters: ReadParameters,
 ) -> Response:
@@ -56,15 +57,19 @@ async def _ask_later(
     if parameters.stale_s_max and not _is_fresh(result, parameters):
         again: Any = context.delegate.call(method, build(_as_default(parameters)), reply)
         result = again if isinstance(again, reply) else await again
-    return _finish_woken(result, finish) if context.is_blocking else finish(result)
+    made = _finish_woken(result, finish) if context.is_blocking else finish(result)
+    return made if isinstance(made, Response) else await made
 
 
-def _finish_woken(reply: Any, finish: Callable[[Any], Response]) -> Response:
+def _finish_woken(reply: Any, finish: Finish[Any]) -> Response | Awaitable[Response]:
     """All who waited for one change may be handed the same reply, one after the other: its answer is made once."""
     global _woken
-    if _woken is None or _woken[0] is not reply or _woken[1] is not finish:
-        _woken = (reply, finish, finish(reply))
-    return _woken[2]
+    if _woken is not None and _woken[0] is reply and _woken[1] is finish:
+        return _woken[2]
+    made = finish(reply)
+    if isinstance(made, Response):
+        _woken = (reply, finish, made)
+    return made
 
 
 def _is_fresh(answer: Any, parameters: ReadParameters) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from acl.access import Access
 from agent.events import EventRing
+from agent.http.answers import Answers
 from agent.http.parameters import Query, ReadParameters, datacenter_of, read_parameters, write_options
 from agent.http.reader import BodyRule, Request
 from agent.http.response import Response
@@ -137,12 +138,13 @@ class Exchange(Protocol):
 class Services:
     """What all requests of a listener share."""
 
-    __slots__ = ("agent", "delegate", "settings")
+    __slots__ = ("agent", "answers", "delegate", "settings")
 
     def __init__(self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo) -> None:
         self.settings = settings
         self.delegate = delegate
         self.agent = agent
+        self.answers = Answers()
 
 
 class RequestContext:

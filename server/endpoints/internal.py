@@ -121,7 +121,14 @@ def node_info(query: Query, request: NodeRequest) -> NodeDumpReply:
     return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
 
 
-@method("Internal.NodeDump", request=NodeDumpRequest, reply=NodeDumpReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Internal.NodeDump",
+    request=NodeDumpRequest,
+    reply=NodeDumpReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(NODES, SERVICES, CHECKS),
+)
 def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
     """Every node with its services and checks."""
     view = query.view

@@ -71,7 +71,13 @@ class WantedTags:
         return ["ServiceTag", "ServiceTags", "TagFilter"]
 
 
-LIST_SERVICES = Table(ListServicesRequest, NODE_META, Constant("Source", NO_SOURCE), Flat("options", QUERY_OPTIONS))
+LIST_SERVICES = Table(
+    ListServicesRequest,
+    NODE_META,
+    Constant("Source", NO_SOURCE),
+    Flat("options", QUERY_OPTIONS),
+    Absent("filter", ""),
+)
 SERVICE_REQUEST = Table(
     ServiceRequest,
     NODE_META,
@@ -146,7 +152,7 @@ def _with_all_tags(reply: ServiceNodesReply, request: ServiceRequest) -> Service
 
 ROWS = (
     ForeignMethod(name="Catalog.ListServices", method="Catalog.ListServices", request=LIST_SERVICES,
-                  reply=SERVICES_REPLY.shape, reply_record=ListServicesReply),
+                  reply=SERVICES_REPLY.shape, reply_record=ListServicesReply, fits=lambda request: not request.filter),
     ForeignMethod(name="Catalog.ServiceNodes", method="Catalog.ServiceNodes", request=SERVICE_REQUEST,
                   reply=FLAT_INSTANCES_REPLY.shape, reply_record=ServiceNodesReply, hears=_with_all_tags),
     ForeignMethod(name="Health.ServiceNodes", method="Health.ServiceNodes", request=SERVICE_REQUEST,

@@ -43,6 +43,7 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("RaftServer", "last_index"): st.just(0),
     ("ServerHealth", "meta"): st.just({}),
     ("KeyringAnswer", "primary_keys"): st.just({}),
+    ("ListServicesRequest", "filter"): st.just(""),
     ("KVKeysRequest", "separator"): st.none() | st.just("/"),  # "" means the same as None
 }
 """Attributes that do not travel, or not in all their values."""
