@@ -1,5 +1,6 @@
 """Connections of checks: a new one each run, in clear or over TLS, closed at once when a run ends or is given up."""
 
+import os
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from base.errors import Unreachable
 from base.network import RealNetwork, split_address
 from structs.check_spec import CheckSpec
 
+CHAIN_COUNT_MAX = 32
 _network = RealNetwork()
 
 
@@ -33,6 +35,11 @@ def _context(ca_file: str, cert_file: str, key_file: str, verify: bool, protocol
 def forget_certificates() -> None:
     """Read the files again at the next run."""
     _context.cache_clear()
+
+
+def verified_or_not(skip_verify: bool) -> ssl.SSLContext:
+    """Return how somebody is asked over HTTPS with whom the agent's own certificates have nothing to do."""
+    return _context("", "", "", not skip_verify, ())
 
 
 def tls_context(spec: CheckSpec, settings: CheckSettings, *protocols: str) -> ssl.SSLContext:
@@ -63,14 +70,24 @@ async def connected(
             try:
                 await secured.do_handshake()
             except (trio.BrokenResourceError, OSError) as error:
-                raise Unreachable(f"tls: {_reason(error)}") from error
+                raise Unreachable(f"tls: {reason_of(error)}") from error
         yield stream
     finally:
         await trio.aclose_forcefully(stream)
 
 
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"failed to verify certificate: {cause.verify_message}"
-    return str(cause)
+def reason_of(error: BaseException) -> str:
+    """Return why a connection failed: libraries wrap what the system said in errors that say less, or nothing."""
+    chain: list[BaseException] = [error]
+    for found in chain:  # which grows meanwhile
+        parts = found.exceptions if isinstance(found, BaseExceptionGroup) else ()
+        for part in (*parts, found.__cause__, found.__context__):
+            if part is not None and part not in chain and len(chain) < CHAIN_COUNT_MAX:
+                chain.append(part)
+    for found in chain:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"failed to verify certificate: {found.verify_message}"
+    for found in reversed(chain):
+        if isinstance(found, OSError) and found.strerror and not isinstance(found, ssl.SSLError):
+            return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
+    return next((str(found) for found in chain if str(found)), "") or type(error).__name__

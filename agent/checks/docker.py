@@ -12,6 +12,8 @@ from urllib.parse import quote
 import httpx
 import trio
 
+from agent.checks.body import read_body
+from agent.checks.dial import reason_of
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max, timed_out_text
 from base.errors import InvalidRequest, Unreachable
@@ -94,22 +96,15 @@ class Engine:
             ):
                 if response.status_code >= httpx.codes.BAD_REQUEST:
                     raise Unreachable(f"docker: {method} {path}: {response.status_code} {await _text_of(response)}")
-                count = 0
-                async for piece in response.aiter_raw(chunk_size=None):
-                    count += len(piece)
-                    if count > most:
-                        raise Unreachable(f"docker: {method} {path}: more than {most} bytes")
-                    take(piece)
+                if not await read_body(response, take, most):
+                    raise Unreachable(f"docker: {method} {path}: more than {most} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Unreachable(f"docker: no engine at {self._host}: {error or repr(error)}") from error
+            raise Unreachable(f"docker: no engine at {self._host}: {reason_of(error)}") from error
 
 
 async def _text_of(response: httpx.Response) -> str:
     tail = Tail(512)
-    async for piece in response.aiter_raw(chunk_size=None):
-        tail.feed(piece)
-        if tail.count > ANSWER_BYTES_MAX:
-            break
+    await read_body(response, tail.feed, ANSWER_BYTES_MAX)
     return tail.text().strip()
 
 

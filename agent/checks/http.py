@@ -11,7 +11,8 @@ import ipaddress
 import httpx
 import trio
 
-from agent.checks.dial import tls_context
+from agent.checks.body import read_body
+from agent.checks.dial import reason_of, tls_context
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max
 from base.errors import Unreachable
@@ -46,15 +47,12 @@ async def run(spec: CheckSpec, settings: CheckSettings, timeout_s: float) -> Res
                     status = _status_of(response.status_code)
                     reason = response.reason_phrase[:REASON_CHARACTERS_MAX]
                     head = f"HTTP {method} {spec.http}: {response.status_code} {reason}{refused}"
-                    async for piece in response.aiter_raw(chunk_size=None):
-                        tail.feed(piece)
-                        if tail.count >= BODY_BYTES_MAX:
-                            break
+                    await read_body(response, tail.feed, BODY_BYTES_MAX)
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, Unreachable, OSError, ValueError) as error:
             if not head:
-                return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": {error or repr(error)}')
+                return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": {reason_of(error)}')
     if not head:
         return Result(CheckStatus.CRITICAL, f'{method.capitalize()} "{spec.http}": context deadline exceeded')
     return Result(status, f"{head} Output: {tail.text()}")

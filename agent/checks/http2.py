@@ -9,9 +9,10 @@ from trio.abc import Stream
 
 from base.errors import Unreachable
 
-RECEIVE_BYTES = 16 * 1024
-RECEIVED_BYTES_MAX = 256 * 1024
-"""All that one run takes from a peer."""
+RECEIVE_BYTES = 1024
+"""At a time: a peer may fill it with tiny frames, each of which costs some 0.1 ms, and others want their turn."""
+RECEIVED_BYTES_MAX = 32 * 1024
+"""All that one run takes from a peer; an honest answer has a few hundred bytes."""
 PING_DATA = b"meshping"
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError)
 GRPC_HEAD_BYTES = 5

@@ -18,7 +18,8 @@ from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeCo
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
-from base.errors import ConfigInvalid
+from agent.watch_plan import WATCHES_MAX, WatchDefinition, parse_watch
+from base.errors import ConfigInvalid, InvalidRequest
 from base.secret import Secret
 
 Role = Literal["agent", "server"]
@@ -184,6 +185,7 @@ class Builder:
             log_level=self._log_level(),
             log_json=values["log_json"],
             log_file=values["log_file"],
+            watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
@@ -313,8 +315,28 @@ class Builder:
             )
         return level
 
+    def _watches(self) -> tuple[WatchDefinition, ...]:
+        rows: list[dict[str, object]] = self._values["watches"]
+        if len(rows) > WATCHES_MAX:
+            self._complain("watches", f"at most {WATCHES_MAX}, found {len(rows)}")
+        found = []
+        for position, row in enumerate(rows):
+            try:
+                found.append(parse_watch(row))
+            except InvalidRequest as error:
+                self._complain("watches", f"Failed to parse watch {position}: {error}")
+        return tuple(found)
+
     def _raw(self) -> dict[str, object]:
         hidden = {option.path for option in OPTIONS if option.kind is Kind.SECRET}
-        return {
+        shown = {
             path: ("<hidden>" if value else "") if path in hidden else value for path, value in self._values.items()
-        } | {path: without_tokens(self._values[path]) for path in DEFINING}
+        }
+        # A watch's token and what it sends to whom are secrets inside of a row.
+        secret = ("token", "http_handler_config")
+        shown["watches"] = [
+            {name: "<hidden>" if name in secret else value for name, value in row.items()}
+            for row in self._values["watches"]
+        ]
+        shown.update({path: without_tokens(self._values[path]) for path in DEFINING})
+        return shown

@@ -282,6 +282,10 @@ _LOCAL = (
     ),
 )
 
+_WATCHES = (
+    _row("watches", Kind.ROWS, [], "Programs or requests to run when a view of the cluster changes.", reloadable=True),
+)
+
 OPTIONS: tuple[Option, ...] = (
     *_IDENTITY,
     *_ADDRESSES,
@@ -292,6 +296,7 @@ OPTIONS: tuple[Option, ...] = (
     *_LOG,
     *_TLS,
     *_LOCAL,
+    *_WATCHES,
     *LATER,
 )
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}

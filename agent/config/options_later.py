@@ -207,7 +207,6 @@ _CHECKS = (
     ),
     _row("disable_host_node_id", Kind.BOOL, True, "Make node ids at random; here always.", flag="disable-host-node-id"),
     _row("exposed_checks", Kind.OPAQUE, {}, "Exposed checks."),
-    _row("watches", Kind.ROWS, [], "Handlers to run on changes."),
 )
 
 _MESH = (

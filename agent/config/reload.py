@@ -28,7 +28,13 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
     outputs = msgspec.structs.replace(old.local.outputs, discard=new.local.outputs.discard)
     local = msgspec.structs.replace(old.local, definitions=new.local.definitions, outputs=outputs)
     config = msgspec.structs.replace(
-        old, log_level=new.log_level, limits=limits, local=local, node_meta=new.node_meta, raw={**old.raw, **taken}
+        old,
+        log_level=new.log_level,
+        limits=limits,
+        local=local,
+        node_meta=new.node_meta,
+        watches=new.watches,
+        raw={**old.raw, **taken},
     )
     return Reloaded(
         config=config,

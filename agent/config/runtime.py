@@ -7,6 +7,7 @@ import msgspec
 
 from agent.local.definitions import Definitions
 from agent.local.state import OutputSettings
+from agent.watch_plan import WatchDefinition
 from base.secret import Secret
 
 
@@ -198,6 +199,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool
     log_file: str
 
+    watches: tuple[WatchDefinition, ...]
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""

@@ -34,6 +34,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "pysyncobj": ("server.raft",),
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
+    "h2": ("agent.checks.http2",),
     "lark": ("base.hcl_grammar", "base.expression_grammar"),
     "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),

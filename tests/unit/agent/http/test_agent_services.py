@@ -254,9 +254,14 @@ async def test_the_token_of_a_registration_is_the_requests() -> None:
         assert site.agent.local.state.checks["c"].token == "t2"
 
 
-async def test_a_filter_is_refused_as_long_as_it_is_not_understood() -> None:
+async def test_services_and_checks_can_be_filtered() -> None:
     async with http_site() as site:
-        for path in ("services?filter=x", "checks?filter=x"):
+        for name in ("web", "db"):
+            await put(site, "service/register", {"Name": name, "Meta": {"of": name}, "Check": {"TTL": "1s"}})
+        assert list((await get(site, "services?filter=Service==web"))[2]) == ["web"]
+        assert list((await get(site, "services?filter=Meta.of==db"))[2]) == ["db"]
+        assert list((await get(site, "checks?filter=ServiceName==db"))[2]) == ["service:db"]
+        for path in ("services?filter=Nothing==1", "checks?filter=x"):
             assert (await get(site, path))[0] == 400
 
 
