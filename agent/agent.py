@@ -11,6 +11,7 @@ import trio
 
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
 from agent.events import EventRing
+from agent.http.inside import InsideClient
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
@@ -18,6 +19,7 @@ from agent.local.services import LocalServices
 from agent.local.wiring import node_info, node_meta
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.tls import tls_config
+from agent.watches import Watches
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
 from base.log import get_logger
@@ -197,8 +199,10 @@ class Agent:
         """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
         self._config = config
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
+        settings = http_settings(config)
+        self._watches = Watches(InsideClient(settings, delegate, facts), config.watches)
         self.http = HTTPListener(
-            http_settings(config),
+            settings,
             delegate,
             facts,
             sockets,
@@ -211,10 +215,14 @@ class Agent:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        await self.http.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.http.run)
+            await nursery.start(self._watches.run)
+            task_status.started()
 
     def reload(self, config: RuntimeConfig) -> None:
-        """Read the certificates again; everything else of the listeners needs a restart."""
+        """Read the certificates again and take the watches; everything else of the listeners needs a restart."""
+        self._watches.replace(config.watches)
         if self._tls is not None:
             self._tls.reload()
 
