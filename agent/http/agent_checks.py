@@ -14,7 +14,7 @@ from structs.json_codec import Fields
 
 @route("/v1/agent/checks", "GET", access=node_read(), is_write=False)
 def checks(context: RequestContext) -> Response:
-    """Return this agent's checks by id; `filter`."""
+    """Return this agent's checks by id. `filter`: an expression over one check."""
     found = context.agent.local.state.checks
     rows = {check_id: check_json(found[check_id].check) for check_id in found}
     return json_response(filtered_map(context, rows, CheckJSON))

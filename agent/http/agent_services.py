@@ -138,7 +138,7 @@ def wanted_maintenance(query: Query) -> bool:
 
 @route("/v1/agent/services", "GET", access=service_read(), is_write=False)
 def services(context: RequestContext) -> Response:
-    """Return this agent's services by id; `filter`."""
+    """Return this agent's services by id. `filter`: an expression over one service."""
     datacenter = context.agent.datacenter
     found = context.agent.local.state.services
     rows = {service_id: agent_service_json(found[service_id].service, datacenter=datacenter) for service_id in found}
