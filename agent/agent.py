@@ -7,11 +7,12 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 
 import trio
 
-from agent.cache.cache import Cache
+from agent.cache.cache import Cache, CacheStatistics
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
 from agent.dns.listener import DNSListener, Pair, address_of
 from agent.dns.listener import bind_dns as bind_pair
@@ -22,20 +23,41 @@ from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
+from agent.metrics import Collector
 from agent.tls import tls_config
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
 from base.log import get_logger
+from base.telemetry import TELEMETRY, gauge, gauges
 from base.version import API_VERSION, PROTOCOL, PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 from gossip.instructions import UserEventArrived
 from rpc.tls import TLSContexts
-from structs.cluster import Member
+from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
 
 EVENT_IGNORED_S = 10.0
 """How often the log tells of events that make no sense: anybody in the cluster can send them."""
 
 _log = get_logger("agent")
+_connections = gauge("http.connections")
+_refused = gauge("http.connections_refused")
+_expired = gauge("http.connections_expired")
+_defects = gauge("http.defects")
+_dns_defects = gauge("dns.defects")
+_dns_dropped = gauge("dns.dropped")
+_dns_lookups = gauge("dns.lookups")
+_dns_queries = gauge("dns.queries")
+_dns_connections = gauge("dns.connections")
+_cache = {name: gauge(f"cache.{name.removesuffix('_count')}") for name in CacheStatistics.__struct_fields__}
+_members = gauges("members.lan", "status")
+_POOL = {
+    "health_score": gauge("memberlist.health.score"),
+    "event_queue": gauge("serf.queue.Event"),
+    "intent_queue": gauge("serf.queue.Intent"),
+    "query_queue": gauge("serf.queue.Query"),
+}
+"""Fields of `Stats.serf_lan` that are numbers worth a line over time."""
+_MEMBERS = {status: _members.labelled(status.name.lower()) for status in MemberStatus if status}
 
 
 class AgentFacts:
@@ -102,8 +124,29 @@ class AgentFacts:
                 _log.debug("user event", event=taken.name, id=taken.event_id)
 
     def configuration(self) -> Mapping[str, object]:
-        """See AgentInfo."""
-        return self._config.raw
+        """See AgentInfo. Some options have a second name: the one that clients look for."""
+        ports = self._config.ports
+        return {
+            **self._config.raw,
+            "DNSPort": ports.dns,
+            "GRPCPort": ports.grpc,
+            "GRPCTLSPort": ports.grpc_tls,
+            "HTTPPort": ports.http,
+            "HTTPSPort": ports.https,
+            "SerfPortLAN": ports.serf_lan,
+            "SerfPortWAN": ports.serf_wan,
+            "ServerPort": ports.server,
+        }
+
+    def read_gauges(self) -> None:
+        """Measure how many members there are."""
+        statuses = Counter(member.status for member in self._membership.members(wan=False))
+        for status, handle in _MEMBERS.items():
+            handle.set(statuses[status])
+        pool = self._membership.statistics().get("serf_lan", {})
+        for name, handle in _POOL.items():
+            if name in pool:
+                handle.set(float(pool[name]))
 
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""
@@ -140,6 +183,7 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         block_endpoints=config.block_endpoints,
         use_cache=config.http_use_cache,
         pretty_always=config.dev,
+        debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),
         wait_default_s=limits.query_wait_s_default,
         wait_s_max=limits.query_wait_s_max,
@@ -212,6 +256,8 @@ class Agent:
         lookups = CacheLookups(config.dns, delegate=delegate, cache=self.cache)
         responder = Responder(config.dns, lookups, rng=rng or random.Random(), wall_unix_s=time.time)
         self.dns = DNSListener(config.dns.limits, responder, dns_pairs)
+        self._facts = facts
+        TELEMETRY.configure(config.telemetry)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
         self.http = HTTPListener(
             http_settings(config),
@@ -229,13 +275,34 @@ class Agent:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
+            await nursery.start(Collector().run)
             await nursery.start(self.cache.run)
             await nursery.start(self.dns.run)
-            await nursery.start(self.http.run)
-            task_status.started()
+            with TELEMETRY.reader(self._read_gauges):
+                await nursery.start(self.http.run)
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _read_gauges(self) -> None:
+        facts = self.http.statistics()
+        _connections.set(facts.connections_count)
+        _refused.set(facts.connections_refused_count)
+        _expired.set(facts.expired_count)
+        _defects.set(facts.defects_count)
+        told = self.dns.statistics()
+        _dns_queries.set(told.queries_count)
+        _dns_lookups.set(told.lookups_count)
+        _dns_dropped.set(told.dropped_count)
+        _dns_defects.set(told.defects_count)
+        _dns_connections.set(told.connections_count)
+        kept = self.cache.statistics()
+        for name, figure in _cache.items():
+            figure.set(getattr(kept, name))
+        self._facts.read_gauges()
 
     def reload(self, config: RuntimeConfig) -> None:
-        """Read the certificates again; everything else of the listeners needs a restart."""
+        """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
+        TELEMETRY.configure(config.telemetry)
         if self._tls is not None:
             self._tls.reload()
 

@@ -7,6 +7,7 @@ import msgspec
 
 from agent.dns.settings import DNSSettings
 from base.secret import Secret
+from base.telemetry import TelemetrySettings
 
 
 class HostPort(msgspec.Struct, frozen=True):
@@ -187,6 +188,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool
     log_file: str
 
+    telemetry: TelemetrySettings
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""

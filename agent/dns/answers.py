@@ -133,15 +133,16 @@ class Answering:
         self._rng = rng
 
     def service(
-        self, found: Sequence[Ready], type_name: str, *, domain: str, datacenter: str, ttl_s: int, unix_s: float
-    ) -> Reply:
-        """Return the reply for instances of a service, `()` where there is none."""
+        self, found: Sequence[Ready], type_name: str, *, domain: str, datacenter: str, ttl_s: int, unix_s: float,
+        shuffles: bool = True,
+    ) -> Reply:  # fmt: skip
+        """Return the reply for instances of a service, `()` for none; `shuffles`: their order means nothing."""
         if not found:
             return self.no_such_name(domain, unix_s)
         order = list(found)
-        if len(order) > 1:
+        varies = shuffles and len(order) > 1
+        if varies:
             self._rng.shuffle(order)
-        varies = len(order) > 1
         if type_name == SRV:
             return self._srv(order, domain, datacenter, ttl_s, varies=varies)
         if type_name == TXT:

@@ -38,7 +38,7 @@ class DNSSite:
         self, name: str, kind: str = "A", *, is_udp: bool = True, edns: int | None = None, **options: Any
     ) -> dns.message.Message:
         """Return the parsed answer to one question."""
-        extra = {} if edns is None else {"use_edns": 0, "payload": edns}
+        extra: dict[str, Any] = {} if edns is None else {"use_edns": 0, "payload": edns}
         query = dns.message.make_query(name, kind, **extra, **options)
         answer = await self.respond(query.to_wire(), is_udp=is_udp)
         assert answer is not None

@@ -57,7 +57,9 @@ def test_another_question_is_another_matter(other: bytes) -> None:
 def test_sizes_that_askers_can_take_are_kept_apart_and_options_are_not() -> None:
     small, large = query(use_edns=0, payload=1232), query(use_edns=0, payload=4096)
     assert key(small) != key(large)
-    assert key(query(use_edns=0, payload=1232, options=[dns.edns.GenericOption(10, b"cookie12")])) == key(small)
+    assert key(
+        query(use_edns=0, payload=1232, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"cookie12")])
+    ) == key(small)
 
 
 @pytest.mark.parametrize(
