@@ -15,6 +15,8 @@ from structs.prepared_query import ExecuteReply
 
 REFRESHING = Policy(refreshes=True)
 ON_DEMAND = Policy(refreshes=False)
+WHOLE_TABLE = Policy(refreshes=True, idle_s=300.0)
+"""For lists that can be large and are seldom asked for: each change sends all of it again."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ HEALTH_SERVICE_NODES = Kind(
 SERVICE_NODES = Kind(method="Catalog.ServiceNodes", reply=ServiceNodesReply, policy=REFRESHING, is_empty=_no_instances)
 SERVICES = Kind(method="Catalog.ListServices", reply=ListServicesReply, policy=REFRESHING, is_empty=_never)
 NODE_SERVICES = Kind(method="Catalog.NodeServices", reply=NodeServicesReply, policy=REFRESHING, is_empty=_no_node)
-NODES = Kind(method="Catalog.ListNodes", reply=ListNodesReply, policy=REFRESHING, is_empty=_never)
+NODES = Kind(method="Catalog.ListNodes", reply=ListNodesReply, policy=WHOLE_TABLE, is_empty=_never)
 PREPARED_QUERY = Kind(method="PreparedQuery.Execute", reply=ExecuteReply, policy=ON_DEMAND, is_empty=_no_instances)
 
 KINDS: dict[str, Kind] = {
