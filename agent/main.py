@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
@@ -14,6 +14,7 @@ from agent.config.load import HelpWanted, load
 from agent.config.runtime import RuntimeConfig
 from agent.coordinates import CoordinateSender
 from agent.gossip import lan_pool
+from agent.local.wiring import local_services
 from agent.membership import GossipMembership
 from agent.node_id import read_or_make
 from agent.process import main_of
@@ -69,7 +70,16 @@ class ClientAgent:
         membership = GossipMembership(
             lan=self._gossip, wan=None, statistics=self._link.statistics, leave=self._gossip.leave
         )
-        self._facts = AgentFacts(config, node_id=self._node_id, membership=membership)
+        self._local = local_services(
+            config,
+            node_id=self._node_id,
+            folder=self._folder,
+            delegate=self._link.delegate,
+            nodes_count=lambda: len(self._gossip.members()),
+            chance=chance,
+        )
+        self._link.subscribe(self._local.sync.server_up)
+        self._facts = AgentFacts(config, node_id=self._node_id, membership=membership, local=self._local)
         self._gossip.subscribe_events(self._facts.take_event)
         self._coordinates = CoordinateSender(
             delegate=self._link.delegate,
@@ -95,6 +105,7 @@ class ClientAgent:
             await nursery.start(self._foreign.run)
             await nursery.start(self._link.run)
             await nursery.start(self._gossip.run)
+            await nursery.start(self._local.run)
             await nursery.start(self._agent.run)
             if self._config.gossip.coordinates:
                 nursery.start_soon(self._coordinates.run)
@@ -111,11 +122,16 @@ class ClientAgent:
     def refuse_calls(self) -> None:
         """See Program."""
 
-    def reload(self, config: RuntimeConfig) -> None:
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """See Program."""
+        self._facts.offer_reload(reload)
+
+    async def reload(self, config: RuntimeConfig) -> None:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
         self._agent.reload(config)
+        await self._facts.take_config(config)
 
 
 def banner(what: str, config: RuntimeConfig, node_id: str, *, dns: Sequence[str]) -> list[str]:

@@ -12,13 +12,15 @@ from typing import Any, Literal
 from agent.config import addresses
 from agent.config.dns import dns_listens, dns_settings
 from agent.config.gossip import autopilot_settings, gossip_settings
+from agent.config.local import DEFINING, local_settings, without_tokens
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
 from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
-from base.errors import ConfigInvalid
+from agent.watch_plan import WATCHES_MAX, WatchDefinition, parse_watch
+from base.errors import ConfigInvalid, InvalidRequest
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
 
@@ -28,6 +30,7 @@ DATACENTER = re.compile(r"[a-z0-9_-]{1,63}\Z")
 DOMAIN = re.compile(r"(?:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+\Z")
 NODE_NAME_CHARACTERS_MAX = 128
 NODE_META_PAIRS_MAX = 64
+UI_PATH = re.compile(r"/([A-Za-z0-9_-][A-Za-z0-9._-]*/)+", re.ASCII)
 NODE_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 NODE_META_VALUE_BYTES_MAX = 512
 LOG_LEVELS = {
@@ -159,6 +162,8 @@ class Builder:
             self._complaints.append(str(error))
             return None
         return RuntimeConfig(
+            local=local_settings(values, complain=self._complain, warn=self._warn),
+            advertise_wan_address=addresses.own_or("advertise_addr_wan", values["advertise_addr_wan"], advertise),
             server=server,
             dev=self._dev,
             datacenter=datacenter,
@@ -189,13 +194,23 @@ class Builder:
             performance=self._performance(),
             response_headers=self._response_headers(),
             block_endpoints=tuple(values["http_config.block_endpoints"]),
+            ui_content_path=self._ui_content_path(),
+            ui_folder=values["ui_config.dir"],
             log_level=self._log_level(),
             log_json=values["log_json"],
             log_file=values["log_file"],
             telemetry=self._telemetry(),
+            watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
+
+    def _ui_content_path(self) -> str:
+        """Return "" where no page is served."""
+        path = "/" + self._values["ui_config.content_path"].strip("/") + "/"
+        if not UI_PATH.fullmatch(path) or path.startswith("/v1/"):
+            self._complain("ui_config.content_path", "must be letters, digits, -, _, . and /, and not below /v1")
+        return path if self._values["ui_config.enabled"] else ""
 
     def _complain(self, path: str, text: str) -> None:
         self._complaints.append(f"{self._places.get(path, path)}: {text}")
@@ -341,8 +356,27 @@ class Builder:
             )
         return level
 
+    def _watches(self) -> tuple[WatchDefinition, ...]:
+        rows: list[dict[str, object]] = self._values["watches"]
+        if len(rows) > WATCHES_MAX:
+            self._complain("watches", f"at most {WATCHES_MAX}, found {len(rows)}")
+        found = []
+        for position, row in enumerate(rows):
+            try:
+                found.append(parse_watch(row))
+            except InvalidRequest as error:
+                self._complain("watches", f"Failed to parse watch {position}: {error}")
+        return tuple(found)
+
     def _raw(self) -> dict[str, object]:
         hidden = {option.path for option in OPTIONS if option.kind is Kind.SECRET}
-        return {
+        shown = {
             path: ("<hidden>" if value else "") if path in hidden else value for path, value in self._values.items()
         }
+        # A watch's token and what it sends to whom are secrets inside of a row.
+        secret = ("token", "http_handler_config")
+        shown["watches"] = [
+            {name: "<hidden>" if name in secret else value for name, value in row.items()}
+            for row in self._values["watches"]
+        ]
+        return shown | {path: without_tokens(self._values[path]) for path in DEFINING}

@@ -183,28 +183,14 @@ _ACL = (
 _DNS = (_row("dns_config.prefer_namespace", Kind.BOOL, False, "Read a lone label as a namespace."),)
 
 _CHECKS = (
-    _row("check_update_interval", Kind.DURATION, "5m", "How long a change of output only may wait."),
-    _row("check_output_max_size", Kind.INT, 4096, "Bytes kept of a check's output.", least=1),
-    _row("discard_check_output", Kind.BOOL, False, "Do not keep output of checks."),
     _row("discovery_max_stale", Kind.DURATION, "0s", "Let any server answer discovery if not older than this."),
-    _row("enable_agent_tls_for_checks", Kind.BOOL, False, "Use the agent's certificate in checks."),
-    _row("enable_script_checks", Kind.BOOL, False, "Allow checks that run programs.", flag="enable-script-checks"),
-    _row(
-        "enable_local_script_checks", Kind.BOOL, False, "Allow them in files only.", flag="enable-local-script-checks"
-    ),
     _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
     _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
-    _row("disable_remote_exec", Kind.BOOL, True, "No remote execution."),
     _row(
         "disable_http_unprintable_char_filter", Kind.BOOL, False, "Accept unprintable characters in paths; here never."
     ),
     _row("disable_host_node_id", Kind.BOOL, True, "Make node ids at random; here always.", flag="disable-host-node-id"),
     _row("exposed_checks", Kind.OPAQUE, {}, "Exposed checks."),
-    _row("service", Kind.ROWS, [], "A service to register."),
-    _row("services", Kind.ROWS, [], "Services to register."),
-    _row("check", Kind.ROWS, [], "A check to run."),
-    _row("checks", Kind.ROWS, [], "Checks to run."),
-    _row("watches", Kind.ROWS, [], "Handlers to run on changes."),
 )
 
 _MESH = (
@@ -265,9 +251,6 @@ _REST = (
     _row("telemetry.enable_host_metrics", Kind.BOOL, False, "Measure the machine, not only this process."),
     _row("telemetry.disable_per_tenancy_usage_metrics", Kind.BOOL, False, "Leave out usage by tenancy."),
     _row("telemetry.retry_failed_connection", Kind.BOOL, True, "Try a sink again that cannot be reached."),
-    _row("ui_config.enabled", Kind.BOOL, False, "Serve the web pages.", flag="ui"),
-    _row("ui_config.dir", Kind.TEXT, "", "Folder of other web pages.", flag="ui-dir"),
-    _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web pages.", flag="ui-content-path"),
     _row("ui_config.metrics_provider", Kind.TEXT, "", "Source of metrics for the web pages."),
     _row("ui_config.metrics_provider_files", Kind.TEXTS, [], "Files of that source."),
     _row("ui_config.metrics_provider_options_json", Kind.TEXT, "", "Options of that source."),

@@ -16,6 +16,7 @@ from agent.http.parameters import Query, ReadParameters, datacenter_of, read_par
 from agent.http.reader import BodyRule, Request
 from agent.http.response import Response
 from agent.http.settings import HTTPSettings
+from agent.local.services import LocalServices
 from agent.membership import JoinReport
 from base.codec import Record
 from base.errors import Refused
@@ -86,6 +87,13 @@ class AgentInfo(Protocol):
     @property
     def events(self) -> EventRing:
         """The user events that this agent has seen."""
+
+    @property
+    def local(self) -> LocalServices:
+        """Its own services and checks."""
+
+    async def reload(self) -> None:
+        """Read the configuration again; raises ConfigInvalid and others, nothing has changed then."""
 
     def self_member(self) -> Member:
         """Return this node as the others see it."""

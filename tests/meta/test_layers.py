@@ -35,7 +35,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
     "dns": ("agent.dns.message",),
-    "lark": ("base.hcl_grammar",),
+    "lark": ("base.hcl_grammar", "base.expression_grammar"),
     "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),
     "prometheus_client": ("agent.exposition",),

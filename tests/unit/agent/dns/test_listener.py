@@ -189,8 +189,8 @@ def answered(query: dns.message.Message, *texts: str, code: dns.rcode.Rcode = dn
     """Return an answer with these records."""
     response = dns.message.make_response(query, recursion_available=True)
     response.set_rcode(code)
-    words = [text.split(" ", 4) for text in texts]
-    response.answer = [dns.rrset.from_text(name, int(ttl), cls, kind, data) for name, ttl, cls, kind, data in words]
+    rows = [text.split(" ", 4) for text in texts]
+    response.answer = [dns.rrset.from_text(name, int(ttl), where, kind, data) for name, ttl, where, kind, data in rows]
     return response.to_wire()
 
 
