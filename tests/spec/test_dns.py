@@ -247,8 +247,8 @@ async def test_instances_with_one_address_are_given_out_once_and_in_any_order() 
 
 async def test_the_first_order_is_not_the_only_one() -> None:
     async with dns_site(*MANY[:50]) as site:
-        firsts = {addresses(await site.ask("web.service.consul"))[0] for _ in range(100)}
-        assert len(firsts) > 20
+        firsts = {addresses(await site.ask("web.service.consul"))[0] for _ in range(600)}
+        assert len(firsts) > 10  # more than the answers that are kept at one time
 
 
 @pytest.mark.parametrize("error", [NoLeader(), Refused(NO_PATH_TEXT)])
