@@ -163,6 +163,7 @@ class RequestContext:
         "is_blocking",
         "method",
         "path",
+        "peer",
         "query",
         "remainder",
         "request",
@@ -182,6 +183,8 @@ class RequestContext:
         """What follows a prefix route's path; "" for exact routes."""
         self.query = query
         self.exchange_or_none: Exchange | None = None
+        self.peer = ""
+        """Address of the client, "" where there is none (unix sockets)."""
         self.is_blocking = False
         """Set for blocking queries: these are cancelled when the client hangs up."""
 

@@ -39,8 +39,10 @@ from structs.kv import (
 )
 from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
-from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
+from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult, completed_operations
+from structs.usage import UsageReply, UsageRequest
 from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
+from tests.fakes.query_calls import QueryCalls
 
 Reply = TypeVar("Reply", bound=Record)
 WRITES = {
@@ -53,6 +55,7 @@ WRITES = {
     "Operator.AutopilotSetConfiguration",
     "Operator.RaftRemovePeer",
     "Operator.RaftTransferLeader",
+    "PreparedQuery.Apply",
     "Txn.Apply",
 }
 """Calls that always have to be waited for."""
@@ -84,7 +87,7 @@ class FakeStream:
         self._chunks = [codec.encode(SnapshotRestoreReply(index=1))]
 
 
-class FakeDelegate(ClusterCalls):
+class FakeDelegate(QueryCalls, ClusterCalls):
     """Holds entries by key. `error`, when set, is what every call raises; `answers_later` makes every call wait."""
 
     def __init__(self) -> None:
@@ -103,6 +106,12 @@ class FakeDelegate(ClusterCalls):
         self.shares_replies = False
         self._shared: tuple[Any, Any] = (None, None)
         self._changed = trio.Event()
+
+    def _operator_usage(self, request: UsageRequest) -> UsageReply:
+        kinds = {"": 2, "connect-proxy": 1}
+        return UsageReply(
+            nodes_count=3, services_count=2, instances_count=4, keys_count=1, kinds=kinds, meta=QueryMeta(index=7)
+        )
 
     def call(self, method: str, request: Any, reply: type[Reply]) -> Reply | Awaitable[Reply]:
         """See Delegate."""
@@ -251,6 +260,9 @@ class FakeDelegate(ClusterCalls):
         return TxnReply(outcome=self._txn(request))
 
     def _txn(self, request: TxnRequest) -> TxnOutcome:
+        _, refused = completed_operations(request.operations, datacenter="dc1")
+        if refused:
+            return TxnOutcome(errors=refused)
         before = (dict(self.entries), dict(self.tombstones))
         results: list[TxnResult] = []
         errors: list[TxnError] = []

@@ -19,6 +19,7 @@ from structs.catalog import (
     ConnectProxy,
     DeregisterCommand,
     HealthCheck,
+    Node,
     NodeService,
     RegisterCommand,
     ServiceConnect,
@@ -35,7 +36,7 @@ from structs.prepared_query import (
     ServiceQuery,
 )
 from structs.session import ServiceCheck, Session, SessionBehavior, SessionCommand, SessionVerb
-from structs.txn import TxnCommand, TxnOp
+from structs.txn import ServiceOnNode, TxnCommand, TxnOp
 from tests.fakes.replica import Replica
 
 ARCHIVES = Path(__file__).parent / "archive_v1"
@@ -74,7 +75,7 @@ COMMANDS = [
     (
         registry.TXN,
         TxnCommand(operations=[TxnOp(verb="set", key="k", value=b"v"), TxnOp(verb="check-index", key="k", index=9)]),
-        "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0",
+        "08919299a3736574a16bc401760000a0c0c0c099ab636865636b2d696e646578a16bc4000009a0c0c0c0",
     ),
     (registry.REGISTER, RegisterCommand(node="n", address="10.0.0.1"), "0099a0a16ea831302e302e302e31a0c0c0c090c2"),
     (
@@ -133,6 +134,31 @@ COMMANDS = [
         ),
         "099399c2ce0bebc20007cf00000002540be400a0c2a000cd012cc3c2",
     ),
+    (
+        registry.SESSION,
+        SessionCommand(
+            verb=SessionVerb.CREATE,
+            session=Session(
+                session_id="40e4a748-2192-161a-0510-9bf59fe950b5",
+                name="leader",
+                node="n",
+                node_checks=["serfHealth"],
+                service_checks=[ServiceCheck(check_id="web", namespace="default")],
+                lock_delay_ns=15_000_000_000,
+                behavior=SessionBehavior.DELETE,
+                ttl="15.0s",
+            ),
+        ),
+        "0393a66372656174659ad92434306534613734382d323139322d313631612d303531302d396266353966653935306235a66c6561"
+        "646572a16e91aa736572664865616c74689192a3776562a764656661756c74cf000000037e11d600a664656c657465a531352e30"
+        "73000090",
+    ),
+    (
+        registry.SESSION,
+        SessionCommand(verb=SessionVerb.DESTROY, session_ids=["40e4a748-2192-161a-0510-9bf59fe950b5"]),
+        "0393a764657374726f79c091d92434306534613734382d323139322d313631612d303531302d396266353966653935306235",
+    ),
+    (registry.KVS, KVCommand(verb=KVVerb.LOCK, key="k", session="s"), "0296a46c6f636ba16bc4000000a173"),
     (registry.RESTORE_BEGIN, RestoreBegin(restore_id="r", index=7), "4092a17207"),
     (registry.RESTORE_CHUNK, RestoreChunk(restore_id="r", position=1, payload=b"p"), "4193a17201c40170"),
     (
@@ -141,6 +167,22 @@ COMMANDS = [
         "4294a1720203c40163",
     ),
     (registry.RESTORE_ABORT, RestoreAbort(restore_id="r"), "4391a172"),
+    (
+        registry.TXN,
+        TxnCommand(
+            operations=[
+                TxnOp(verb="cas", node=Node(node="n", node_id="id", address="a", meta={"k": "v"}, modify_index=7)),
+                TxnOp(
+                    verb="set",
+                    service=ServiceOnNode(node="n", service=NodeService(service_id="s1", service="s", port=80)),
+                ),
+                TxnOp(verb="delete-cas", check=HealthCheck(node="n", check_id="c", modify_index=300)),
+            ]
+        ),
+        "08919399a3636173a0c4000000a098a26964a16ea161a0c081a16ba1760007c0c099a3736574a0c4000000a0c092a16e9fa0a273"
+        "31a173c0a0c050c2a092c2c00000c0920101c0c099aa64656c6574652d636173a0c4000000a0c0c09da16ea163a0a0a0a0a0a0c0"
+        "9fa0c2c0a0a0000000a0a0c2c2a0a0c200cd012ca0",
+    ),
     (
         registry.PREPARED_QUERY,
         PreparedQueryCommand(op=PreparedQueryOp.DELETE, query=PreparedQuery(query_id="q")),
@@ -176,6 +218,8 @@ COMMANDS = [
 
 
 OLDER: dict[str, int] = {
+    # A transaction before its operations could be on nodes, services and checks.
+    "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0": 4,
     # A registration before services had weights, tagged addresses and a proxy, and checks a kind.
     "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
     "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"

@@ -86,7 +86,7 @@ async def test_who_waits_in_vain_gets_the_old_value(autojump_clock: trio.testing
 
 
 @pytest.mark.parametrize("other", [{"token": "t"}, {"datacenter": "dc2"}])
-async def test_another_token_or_datacenter_is_another_entry(other: dict[str, str]) -> None:
+async def test_another_token_or_datacenter_is_another_entry(other: dict[str, Any]) -> None:
     async with running() as (cache, _):
         await get(cache)
         assert not (await get(cache, **other)).is_hit

@@ -22,6 +22,7 @@ from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, transla
 from structs.foreign.row import ForeignMethod
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVEntry, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryMeta, QueryOptions
+from structs.session import ServiceCheck, Session, SessionApplyRequest, SessionVerb
 from structs.txn import TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
 
 for found in pkgutil.iter_modules(server.endpoints.__path__):
@@ -43,12 +44,14 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("RaftServer", "last_index"): st.just(0),
     ("ServerHealth", "meta"): st.just({}),
     ("KeyringAnswer", "primary_keys"): st.just({}),
+    ("Session", "service_checks"): st.just([]),
     ("KVKeysRequest", "separator"): st.none() | st.just("/"),  # "" means the same as None
 }
 """Attributes that do not travel, or not in all their values."""
 NOT_ZERO = {
     "KVS.Apply": 'unknown KV verb ""',
     "PreparedQuery.Apply": 'unknown prepared query operation ""',
+    "Session.Apply": 'unknown session operation ""',
     "Internal.KeyringOperation": 'unknown keyring operation ""',
 }
 """Methods that do not take a request of zero values, and what they say."""
@@ -82,11 +85,22 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
     options: Any = getattr(request, "options", None)
     if row.name == "Catalog.Register":  # one field there for both
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
-    elif row.name == "Txn.Apply":
+    elif row.name in ("Txn.Apply", "Session.Renew"):
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
-    elif row.name in REMOVALS:
+    if isinstance(request, TxnRequest):
+        request = TxnRequest(operations=[told_operation(op) for op in request.operations], options=request.options)
+    if row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
     return request if options is None else msgspec.structs.replace(request, options=options)
+
+
+def told_operation(op: TxnOp) -> TxnOp:
+    """One operation has one subject, and those of the catalog have no key."""
+    if op.node is not None:
+        return TxnOp(verb=op.verb, node=op.node)
+    if op.service is not None:
+        return TxnOp(verb=op.verb, service=op.service)
+    return TxnOp(verb=op.verb, check=op.check) if op.check is not None else op
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -137,9 +151,19 @@ def with_nodes_in_part(reply: Any) -> Any:
     return msgspec.structs.replace(reply, nodes=infos)
 
 
+def told_result(result: TxnResult) -> TxnResult:
+    if result.node is not None:
+        return TxnResult(node=result.node)
+    if result.service is not None:
+        return TxnResult(service=result.service)
+    if result.check is not None:
+        return TxnResult(check=result.check)
+    return TxnResult(entry=result.entry, with_value=bool(result.entry.value))
+
+
 def shown(reply: TxnReply, *, with_meta: bool) -> TxnReply:
     """Whether a value is meant to be seen is told there by its being there."""
-    results = [TxnResult(entry=result.entry, with_value=bool(result.entry.value)) for result in reply.outcome.results]
+    results = [told_result(result) for result in reply.outcome.results]
     meta = reply.meta if with_meta else QueryMeta()
     return TxnReply(outcome=TxnOutcome(results=results, errors=reply.outcome.errors), meta=meta)
 
@@ -237,6 +261,18 @@ def test_a_write_that_carries_no_verdict_has_succeeded() -> None:
         request = KVApplyRequest(command=KVCommand(verb=verb, key="a"))
         call = translate("KVS.Apply", encode(request), datacenter="dc1")
         assert decode(KVApplyReply, call.reply(said)).ok is ok
+
+
+def test_a_session_with_checks_that_they_do_not_know_is_refused_rather_than_made_without() -> None:
+    checks = [ServiceCheck(check_id="c")]
+    for service_checks in ([], checks):
+        wanted = Session(session_id="", node="n", service_checks=service_checks)
+        body = encode(SessionApplyRequest(verb=SessionVerb.CREATE, session=wanted))
+        if service_checks:
+            with pytest.raises(InvalidRequest, match="no foreign method"):
+                translate("Session.Apply", body, datacenter="dc1")
+        else:
+            assert translate("Session.Apply", body, datacenter="dc1").argument["Session"]["Node"] == "n"
 
 
 def test_removing_a_peer_is_two_methods_there() -> None:
