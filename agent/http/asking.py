@@ -35,7 +35,7 @@ def ask(
     `is_discovery`: catalog and health, which the configuration may make stale unasked.
     """
     parameters = context.read_parameters(is_discovery=is_discovery)
-    if is_discovery and method in KINDS and context.query.has("cached"):
+    if method in KINDS and context.query.has("cached"):
         answered = _ask_cache(context, method, build(parameters.options), finish)
         if answered is not None:
             return answered
