@@ -26,6 +26,8 @@ class Need(StrEnum):
     AGENT_WRITE = "agent:write"
     KEYRING_READ = "keyring:read"
     KEYRING_WRITE = "keyring:write"
+    QUERY_READ = "query:read"
+    QUERY_WRITE = "query:write"
     OPERATOR_READ = "operator:read"
     OPERATOR_WRITE = "operator:write"
     MANAGEMENT = "management"
@@ -99,3 +101,13 @@ def event_read(field: str = "") -> Access:
 def event_write(field: str) -> Access:
     """Firing the event named in `field`."""
     return Access(need=Need.EVENT_WRITE, field=field)
+
+
+def query_read(field: str = "") -> Access:
+    """Reading the prepared queries whose name begins as in `field`; without one, every query of the answer."""
+    return Access(need=Need.QUERY_READ, field=field)
+
+
+def query_write(field: str) -> Access:
+    """Writing the prepared query whose name is in `field`."""
+    return Access(need=Need.QUERY_WRITE, field=field)

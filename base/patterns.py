@@ -35,18 +35,35 @@ class Pattern:
     def __init__(self, source: str) -> None:
         if len(source) > PATTERN_LENGTH_MAX:
             raise InvalidRequest(f"a regular expression of more than {PATTERN_LENGTH_MAX} characters")
-        self._compiled = _compile(source.encode("utf-8", "surrogateescape"))
+        self._compiled = _compile(source.encode("utf-8", "surrogateescape"), captures=False)
 
     def found_in(self, text: str) -> bool:
         """Return whether a match stands anywhere in `text`."""
         return self._compiled.search(text.encode("utf-8", "surrogateescape")) is not None
 
 
+class CapturingPattern:
+    """One expression whose groups are wanted; raises as `Pattern`."""
+
+    def __init__(self, source: str) -> None:
+        if len(source) > PATTERN_LENGTH_MAX:
+            raise InvalidRequest(f"a regular expression of more than {PATTERN_LENGTH_MAX} characters")
+        self._compiled = _compile(source.encode("utf-8", "surrogateescape"), captures=True)
+
+    def groups_in(self, text: str) -> list[str]:
+        """Return the first match in `text` and its groups, "" for one that took no part; [] without a match."""
+        found = self._compiled.search(text.encode("utf-8", "surrogateescape"))
+        if found is None:
+            return []
+        groups = [found.group(number) for number in range(self._compiled.groups + 1)]
+        return [(group or b"").decode("utf-8", "surrogateescape") for group in groups]
+
+
 @lru_cache(maxsize=COMPILED_MAX)
-def _compile(source: bytes) -> Any:
+def _compile(source: bytes, *, captures: bool) -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.never_capture = True
+    options.never_capture = not captures
     options.max_mem = MEMORY_BYTES_MAX
     try:
         return re2.compile(source, options)

@@ -3,10 +3,10 @@
 from typing import Any
 
 from base.errors import require
-from fsm.store import autopilot, checks, coordinate, keys, nodes, services, session
-from fsm.store.names import JOINT_BYTES, key
+from fsm.store import autopilot, checks, coordinate, keys, nodes, prepared_query, services, session
+from fsm.store.names import JOINT_BYTES, key, lower
 from fsm.store.store import ReadView
-from fsm.store.tables import AUTOPILOT, CHECKS, COORDINATES, INDEXES, NODES, SERVICES, SESSIONS, Table
+from fsm.store.tables import AUTOPILOT, CHECKS, COORDINATES, INDEXES, NODES, PREPARED_QUERIES, SERVICES, SESSIONS, Table
 from structs.catalog import CheckStatus
 from structs.coordinate import is_possible
 
@@ -20,6 +20,7 @@ def check(view: ReadView) -> None:
     _check_checks(view)
     _check_coordinates(view)
     _check_sessions(view)
+    _check_prepared_queries(view)
     config = autopilot.get(view)
     if config is not None:
         _check_indexes(view, AUTOPILOT, config)
@@ -109,3 +110,19 @@ def _check_sessions(view: ReadView) -> None:
             require(check is not None, "a session without its check", found, check_id)
             require(check is None or check.status != CheckStatus.CRITICAL, "a session that its check has ended", found)
     _check_counter(view, SESSIONS, highest)
+
+
+def _check_prepared_queries(view: ReadView) -> None:
+    owners: dict[str, str] = {}
+    highest = 0
+    for row_key, row in _rows(view, PREPARED_QUERIES):
+        query = prepared_query.of_row(row)
+        _check_indexes(view, PREPARED_QUERIES, query)
+        highest = max(highest, query.modify_index)
+        require(row_key == key(query.query_id), "a query isn't where its id says", row_key, query)
+        if query.name or query.is_template:
+            owner = owners.setdefault(lower(query.name), query.query_id)
+            require(owner == query.query_id, "two queries have one name", query.name, owner, query.query_id)
+        if query.session:
+            require(view.get(SESSIONS, key(query.session)) is not None, "a query without its session", query)
+    _check_counter(view, PREPARED_QUERIES, highest)

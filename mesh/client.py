@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any, Self
 from base.errors import MeshError
 from base.version import VERSION
 from mesh.address import NO_TLS_FILES, TLSFiles
-from mesh.call import Call, Sync, T
+from mesh.call import Call, Parameters, Sync, T
 from mesh.nouns import ATTEMPTS_MAX, TIMEOUT_S, Nouns, accepted, is_worth_repeating
 from mesh.query import Read
 from mesh.reply import Reply
 from mesh.transport import ByteStream, Transport
 
 if TYPE_CHECKING:
+    from mesh.monitor import AgentAndLog
     from mesh.snapshot import Snapshot
 
 PAUSE_S = 0.2
 """Before the second attempt; doubled before each later one."""
+
+QUIET_S = 86_400.0
+"""How long an answer without an end may bring nothing: a log at level ERR should."""
 
 
 class Client(Nouns[Sync]):
@@ -65,6 +69,13 @@ class Client(Nouns[Sync]):
         self._transport.close()
 
     @cached_property
+    def agent(self) -> "AgentAndLog":
+        """The agent itself, its log, services and checks, and the members it knows."""
+        from mesh.monitor import AgentAndLog
+
+        return AgentAndLog(self)
+
+    @cached_property
     def snapshot(self) -> "Snapshot":
         """Archives of the whole state."""
         from mesh.snapshot import Snapshot
@@ -102,6 +113,10 @@ class Client(Nouns[Sync]):
             headers=self._headers(),
             timeout_s=self._timeout_s * 4,
         )
+
+    def follow(self, path: str, parameters: Parameters) -> AbstractContextManager[ByteStream]:
+        """GET whose body has no end; not repeated. It may be quiet for QUIET_S."""
+        return self._transport.download(self._path(path, parameters), headers=self._headers(), timeout_s=QUIET_S)
 
     def upload(self, path: str, chunks: Iterable[bytes], bytes_count: int) -> Reply:
         """PUT whose body is sent piece by piece; not repeated."""

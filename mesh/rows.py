@@ -130,6 +130,21 @@ class MapOf:
         return {name: self._shape.write(each) for name, each in value.items()}
 
 
+class Inside:
+    """A text that stands alone in an object."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def read(self, value: Any) -> Any:
+        """See Codec."""
+        return str(text_map(value).get(self._name) or "")
+
+    def write(self, value: Any) -> Any:
+        """See Codec."""
+        return {self._name: value}
+
+
 class Duration:
     """Go's text in JSON, numbers in records: `unit_ns` nanoseconds each."""
 

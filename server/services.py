@@ -1,5 +1,6 @@
 """What the endpoints of one server may reach. Built once by `server/server.py`, handed to every call."""
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class Services:
     router: Router
     """The datacenters that WAN gossip knows of."""
     elsewhere: Elsewhere
+    query_rng: random.Random
+    """Mixes the instances that prepared queries find."""
     wan: GossipPool | None = None
     coordinates: CoordinateCollector = field(default_factory=CoordinateCollector)
     """Positions of nodes that were sent to this server as the leader; `server/leader/coordinates.py` writes them."""

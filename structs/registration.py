@@ -133,9 +133,16 @@ def _check_node_id(node_id: str) -> None:
         return
     if len(node_id) != _UUID_CHARACTERS:
         raise Refused("Bad node ID: uuid string is wrong length")
-    digits = [character for position, character in enumerate(node_id) if position not in _DASHES]
-    if any(node_id[position] != "-" for position in _DASHES) or not set(digits) <= set(string.hexdigits):
+    if not is_uuid(node_id):
         raise Refused("Bad node ID: uuid is improperly formatted")
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether this has the form of a UUID, in any case."""
+    if len(text) != _UUID_CHARACTERS or any(text[position] != "-" for position in _DASHES):
+        return False
+    digits = [character for position, character in enumerate(text) if position not in _DASHES]
+    return set(digits) <= set(string.hexdigits)
 
 
 def _check_meta(meta: dict[str, str] | None) -> None:

@@ -18,7 +18,7 @@ from fsm.store import bulk
 from fsm.store.bulk_rows import RowsRejected, holders_missing
 from fsm.store.state import ZERO_DIGEST, for_every_table
 from fsm.store.store import RESTORE_KEY, Batch
-from fsm.store.tables import CHECKS, GENERATIONS, KVS, NODES, SERVICES, SESSIONS, TABLES, TOMBSTONES
+from fsm.store.tables import CHECKS, GENERATIONS, KVS, NODES, PREPARED_QUERIES, SERVICES, SESSIONS, TABLES, TOMBSTONES
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit, RestoreReply, RowChunk
 
 CHAIN_START = bytes(32)
@@ -115,7 +115,7 @@ def commit(batch: Batch, command: RestoreCommit) -> RestoreReply | Refusal:
     batch.index_offset = max(batch.index_offset, progress.index_highest + 1 - batch.raft_index)
     digests = for_every_table(progress.digests)
     batch.replace_generation(_inactive(batch), [int.from_bytes(digest, "little") for digest in digests])
-    for table in (KVS, TOMBSTONES, NODES, SERVICES, CHECKS, SESSIONS):
+    for table in (KVS, TOMBSTONES, NODES, SERVICES, CHECKS, SESSIONS, PREPARED_QUERIES):
         # An archive made by hand may lack counters; without them indexes of prefixes could fall.
         batch.raise_counter(table.name, _for_every_table(progress.table_highest)[table.number - 1])
     return RestoreReply(rows_count=progress.rows_count)

@@ -20,6 +20,7 @@ from fsm.store.tables import (
     INDEXES,
     KVS,
     NODES,
+    PREPARED_QUERIES,
     SERVICES,
     SESSIONS,
     TOMBSTONES,
@@ -29,6 +30,7 @@ from fsm.store.tables import (
 from structs.autopilot import AutopilotConfig
 from structs.catalog import CheckStatus, HealthCheck, Node, NodeService
 from structs.coordinate import NodeCoordinate, is_possible
+from structs.prepared_query import PreparedQuery
 from structs.session import Session
 
 COUNTER_BYTES = 8
@@ -110,6 +112,7 @@ HIGHEST: dict[int, Callable[[bytes], int]] = {
     COORDINATES.number: _coordinate_highest,
     AUTOPILOT.number: _record_highest(AutopilotConfig, AUTOPILOT),
     SESSIONS.number: _record_highest(Session, SESSIONS),
+    PREPARED_QUERIES.number: _record_highest(PreparedQuery, PREPARED_QUERIES),
 }
 
 # Tables whose rows refer to others: whether key, body and what they name fit together
@@ -160,6 +163,19 @@ def _session_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bo
     return _has(txn, handles, NODES, key(session.node))
 
 
+def _prepared_query_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    query = decode(PreparedQuery, body)
+    if not query.query_id or row_key != key(query.query_id):
+        return False
+    if query.session and not _has(txn, handles, SESSIONS, key(query.session)):
+        return False
+    if not query.name and not query.is_template:
+        return True
+    mark = secondary.QUERIES_BY_NAME if query.name else secondary.TEMPLATES_BY_NAME
+    others = keys.scan(txn, handles.secondary, mark + key(query.name) + JOINT_BYTES)
+    return next(iter(others), None) is None
+
+
 def _has(txn: Any, handles: Handles, table: Table, row_key: bytes) -> bool:
     return keys.get(txn, handles.pair(table), row_key) is not None
 
@@ -171,6 +187,7 @@ FITS: dict[int, Callable[[Any, Handles, bytes, bytes], bool]] = {
     COORDINATES.number: _coordinate_fits,
     AUTOPILOT.number: _autopilot_fits,
     SESSIONS.number: _session_fits,
+    PREPARED_QUERIES.number: _prepared_query_fits,
 }
 
 # Tables that refer to later ones: asked when everything is there

@@ -13,6 +13,7 @@
 | coordinates                  | coordinates                                                                  |
 | sessions: one, of a node,    | sessions                                                                     |
 | all                          |                                                                              |
+| prepared queries             | prepared-queries                                                             |
 
 An index of 0 would mean "don't block" when it comes back, so none is ever given out.
 """

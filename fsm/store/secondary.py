@@ -17,11 +17,15 @@ rows are empty. They are no part of digests and archives, since they can be made
 
 Few keys are locked, so those who write `kvs` see to the entries of mark `k` themselves (`Table.entries_rare`): a plain
 write pays nothing for them.
+| `q`  | queries   | name, lower case                                                                              |
+| `t`  | queries   | name of a template, lower case, "" too                                                        |
+| `x`  | queries   | session that they go with                                                                     |
 """
 
 from base.codec import decode
 from fsm.store.names import JOINT_BYTES, escaped, key
 from structs.catalog import CONNECT_PROXY, HealthCheck, Node, NodeService
+from structs.prepared_query import PreparedQuery
 from structs.session import Session
 
 NODES_BY_ID = b"i"
@@ -33,6 +37,9 @@ CHECKS_BY_SERVICE = b"v"
 SESSIONS_BY_NODE = b"d"
 SESSIONS_BY_CHECK = b"h"
 KEYS_BY_SESSION = b"k"
+QUERIES_BY_NAME = b"q"
+TEMPLATES_BY_NAME = b"t"
+QUERIES_BY_SESSION = b"x"
 
 
 def by_id(node_id: str) -> bytes:
@@ -95,3 +102,15 @@ def of_session(row_key: bytes, body: bytes) -> list[bytes]:
 def of_held_key(session_id: str, row_key: bytes) -> bytes:
     """Return the entry of a row of `kvs` that a session holds."""
     return KEYS_BY_SESSION + key(session_id) + JOINT_BYTES + row_key
+
+
+def of_prepared_query(row_key: bytes, body: bytes) -> list[bytes]:
+    """Return the entries of a row of `prepared-queries`."""
+    query = decode(PreparedQuery, body)
+    tail = JOINT_BYTES + row_key
+    entries = [QUERIES_BY_NAME + key(query.name) + tail] if query.name else []
+    if query.is_template:
+        entries.append(TEMPLATES_BY_NAME + key(query.name) + tail)
+    if query.session:
+        entries.append(QUERIES_BY_SESSION + key(query.session) + tail)
+    return entries

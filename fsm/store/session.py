@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from base.codec import decode, encode
 from fsm.digest import DIGEST_BYTES
-from fsm.store import keys, kv, secondary
+from fsm.store import keys, kv, prepared_query, secondary
 from fsm.store.names import key
 from fsm.store.store import Batch, View
 from fsm.store.tables import KVS, SESSIONS
@@ -91,6 +91,7 @@ def destroy(batch: Batch, row_key: bytes) -> None:
             kv.release(batch, held, held_row)
         if session.lock_delay_ns > 0:
             batch.locks_lost.append((held, session.lock_delay_ns))
+    prepared_query.delete_of_session(batch, session.session_id)
     batch.remove(SESSIONS, row_key, row)
     _touched(batch, row_key)
 

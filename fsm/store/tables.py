@@ -42,6 +42,7 @@ CHECKS = Table(6, "checks", RowHasher(6), secondary.of_check)
 COORDINATES = Table(7, "coordinates", RowHasher(7))
 AUTOPILOT = Table(8, "autopilot-config", RowHasher(8))
 SESSIONS = Table(9, "sessions", RowHasher(9), secondary.of_session)
+PREPARED_QUERIES = Table(10, "prepared-queries", RowHasher(10), secondary.of_prepared_query)
 TABLES: tuple[Table, ...] = (
     KVS,
     TOMBSTONES,
@@ -52,6 +53,7 @@ TABLES: tuple[Table, ...] = (
     COORDINATES,
     AUTOPILOT,
     SESSIONS,
+    PREPARED_QUERIES,
 )
 
 assert [table.number for table in TABLES] == list(range(1, len(TABLES) + 1))

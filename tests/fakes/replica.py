@@ -11,6 +11,7 @@ from fsm.commands.registry import (
     COORDINATES,
     DEREGISTER,
     KVS,
+    PREPARED_QUERY,
     REGISTER,
     SESSION,
     TOMBSTONE,
@@ -26,6 +27,7 @@ from structs.autopilot import AutopilotCommand, AutopilotConfig, AutopilotSetRep
 from structs.catalog import DeregisterCommand, HealthCheck, NodeService, RegisterCommand
 from structs.coordinate import CoordinateBatch, NodeCoordinate
 from structs.kv import KVApplyReply, KVCommand, KVEntry, KVVerb, ReapReply, TombstoneCommand
+from structs.prepared_query import PreparedQuery, PreparedQueryCommand, PreparedQueryOp
 from structs.session import Session, SessionApplyReply, SessionCommand, SessionVerb
 from structs.txn import TxnCommand, TxnOp, TxnOutcome
 
@@ -136,6 +138,9 @@ class Replica:
         reply = self.write(KVVerb.UNLOCK, key, value, flags=flags, session=session)
         assert isinstance(reply, KVApplyReply), reply
         return reply.ok
+
+    def query(self, op: PreparedQueryOp, query: PreparedQuery) -> object:
+        return self.run(encode_command(PREPARED_QUERY, PreparedQueryCommand(op=op, query=query)))
 
     def counters(self) -> dict[str, int]:
         """Every counter of the index table."""

@@ -26,6 +26,15 @@ from structs.catalog import (
 from structs.cluster import Peer
 from structs.coordinate import Coordinate, CoordinateBatch, NodeCoordinate
 from structs.kv import KVCommand, KVVerb, TombstoneCommand
+from structs.prepared_query import (
+    PreparedQuery,
+    PreparedQueryCommand,
+    PreparedQueryOp,
+    QueryFailover,
+    QueryTemplate,
+    ServiceQuery,
+)
+from structs.session import ServiceCheck, Session, SessionBehavior, SessionCommand, SessionVerb
 from structs.txn import TxnCommand, TxnOp
 from tests.fakes.replica import Replica
 
@@ -44,6 +53,24 @@ COMMANDS = [
     ),
     (registry.KVS, KVCommand(verb=KVVerb.DELETE_TREE, key=""), "0296ab64656c6574652d74726565a0c4000000a0"),
     (registry.TOMBSTONE, TombstoneCommand(index=300), "0591cd012c"),
+    (
+        registry.SESSION,
+        SessionCommand(
+            verb=SessionVerb.CREATE,
+            session=Session(
+                session_id="40e4a748-2192-161a-0510-9bf59fe950b5",
+                name="s",
+                node="n",
+                node_checks=["serfHealth"],
+                service_checks=[ServiceCheck(check_id="c")],
+                lock_delay_ns=15_000_000_000,
+                behavior=SessionBehavior.DELETE,
+                ttl="15s",
+            ),
+        ),
+        "0393a66372656174659ad92434306534613734382d323139322d313631612d303531302d396266353966653935306235a173a16e"
+        "91aa736572664865616c74689192a163a0cf000000037e11d600a664656c657465a3313573000090",
+    ),
     (
         registry.TXN,
         TxnCommand(operations=[TxnOp(verb="set", key="k", value=b"v"), TxnOp(verb="check-index", key="k", index=9)]),
@@ -114,6 +141,37 @@ COMMANDS = [
         "4294a1720203c40163",
     ),
     (registry.RESTORE_ABORT, RestoreAbort(restore_id="r"), "4391a172"),
+    (
+        registry.PREPARED_QUERY,
+        PreparedQueryCommand(op=PreparedQueryOp.DELETE, query=PreparedQuery(query_id="q")),
+        "0792a664656c65746599a171a0a0a093a0a0c298a09200c0c2c0a0c0c0c2a00000",
+    ),
+    (
+        registry.PREPARED_QUERY,
+        PreparedQueryCommand(
+            op=PreparedQueryOp.CREATE,
+            query=PreparedQuery(
+                query_id="q",
+                name="geo-",
+                session="s",
+                token="t",
+                template=QueryTemplate(kind="name_prefix_match", regexp="^geo-(.*)$", remove_empty_tags=True),
+                service=ServiceQuery(
+                    service="${match(1)}",
+                    failover=QueryFailover(nearest_n=3, datacenters=["dc2"]),
+                    only_passing=True,
+                    ignore_check_ids=["c"],
+                    near="_agent",
+                    tags=["a", "!b"],
+                    node_meta={"k": "v"},
+                    connect=True,
+                ),
+                dns_ttl="10s",
+            ),
+        ),
+        "0792a663726561746599a171a467656f2da173a17493b16e616d655f7072656669785f6d61746368aa5e67656f2d282e2a2924c3"
+        "98ab247b6d617463682831297d920391a3646332c391a163a65f6167656e7492a161a2216281a16ba176c3a33130730000",
+    ),
 ]
 
 
@@ -121,7 +179,7 @@ OLDER: dict[str, int] = {
     # A registration before services had weights, tagged addresses and a proxy, and checks a kind.
     "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
     "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"
-    "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3": 6,
+    "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3": 7,
 }
 """What earlier versions wrote -> position in COMMANDS of the record that it means."""
 

@@ -1,11 +1,13 @@
 """State files and archives with a catalog stay readable for ever, those of versions with fewer tables too.
 
 `snapshot_v1/state.mdb.gz` was written by `test_commands_golden.write_golden` when there were three tables;
-`archive_v1/catalog.tgz` by `write_catalog` below. A change of what is written gets a new file beside them.
+`archive_v1/catalog.tgz` by `write_catalog` below, `queries.tgz` by `write_queries`. A change of what is written gets a
+new file beside them.
 """
 
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ from structs.catalog import (
 )
 from structs.cluster import Peer
 from structs.coordinate import Coordinate, NodeCoordinate
+from structs.prepared_query import (
+    PreparedQuery,
+    PreparedQueryApplyReply,
+    PreparedQueryOp,
+    QueryFailover,
+    QueryTemplate,
+    ServiceQuery,
+)
 from tests.fakes.replica import Replica
 from tests.fakes.restores import begin, chunk, commit_of, kv_chunk
 from tests.wire.test_commands_golden import write_golden
@@ -39,6 +49,7 @@ from tests.wire.test_commands_golden import write_golden
 FOLDER = Path(__file__).parent
 CATALOG = "catalog_2.tgz"
 """As it is written today. `catalog.tgz`: before services had weights, tagged addresses and a proxy."""
+QUERIES = "queries.tgz"
 OLD_TABLES_COUNT = 3
 ID = "40e4a748-2192-161a-0510-9bf59fe950b5"
 
@@ -88,6 +99,34 @@ def write_catalog(replica: Replica) -> None:
     replica.autopilot(AutopilotConfig(cleanup_dead_servers=False, redundancy_zone_tag="zone"))
 
 
+def write_queries(replica: Replica) -> None:
+    """What is in `archive_v1/queries.tgz`: a catalog, and prepared queries with and without everything."""
+    write_catalog(replica)
+    full = PreparedQuery(
+        query_id="11111111-2222-3333-4444-555555555555",
+        name="Geo-",
+        token="t",
+        template=QueryTemplate(kind="name_prefix_match", regexp="^geo-(.*)$", remove_empty_tags=True),
+        service=ServiceQuery(
+            service="${match(1)}",
+            failover=QueryFailover(nearest_n=3, datacenters=["dc2"]),
+            only_passing=True,
+            ignore_check_ids=["c"],
+            near="_agent",
+            tags=["a", "!b"],
+            node_meta={"k": "v"},
+            connect=True,
+        ),
+        dns_ttl="10s",
+    )
+    plain = PreparedQuery(query_id=ID, name="plain", service=ServiceQuery(service="web"))
+    unnamed = PreparedQuery(
+        query_id="21111111-2222-3333-4444-555555555555", template=full.template, service=ServiceQuery(service="db")
+    )
+    for query in (full, plain, unnamed):
+        assert replica.query(PreparedQueryOp.CREATE, query) == PreparedQueryApplyReply(query_id=query.query_id)
+
+
 def written(replica: Replica) -> io.BytesIO:
     file = io.BytesIO()
     with replica.machine.read() as view:
@@ -110,10 +149,14 @@ def meaning(replica: Replica) -> dict[str, list[tuple[bytes, object]]]:
     }
 
 
-@pytest.mark.parametrize("name", ["catalog.tgz", CATALOG])
-def test_an_archive_with_a_catalog_is_read_and_restored(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "write"), [("catalog.tgz", write_catalog), (CATALOG, write_catalog), (QUERIES, write_queries)]
+)
+def test_an_archive_with_a_catalog_is_read_and_restored(
+    tmp_path: Path, name: str, write: Callable[[Replica], None]
+) -> None:
     expected, restored = Replica(tmp_path / "expected"), Replica(tmp_path / "restored")
-    write_catalog(expected)
+    write(expected)
     golden = archive.read_archive(io.BytesIO((FOLDER / "archive_v1" / name).read_bytes()))
     for command in golden.commands("r"):
         restored.run(command)
@@ -125,10 +168,11 @@ def test_an_archive_with_a_catalog_is_read_and_restored(tmp_path: Path, name: st
     expected.close()
 
 
-def test_a_catalog_is_still_written_byte_for_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "write"), [(CATALOG, write_catalog), (QUERIES, write_queries)])
+def test_a_catalog_is_still_written_byte_for_byte(tmp_path: Path, name: str, write: Callable[[Replica], None]) -> None:
     replica = Replica(tmp_path)
-    write_catalog(replica)
-    golden = archive.read_archive(io.BytesIO((FOLDER / "archive_v1" / CATALOG).read_bytes()))
+    write(replica)
+    golden = archive.read_archive(io.BytesIO((FOLDER / "archive_v1" / name).read_bytes()))
     now = archive.read_archive(written(replica))
     replica.close()
     assert list(now.chunks()) == list(golden.chunks())

@@ -158,6 +158,7 @@ def test_commands_are_numbered_as_they_always_were() -> None:
         3: ("session", "SessionCommand"),
         5: ("tombstone", "TombstoneCommand"),
         6: ("coordinates", "CoordinateBatch"),
+        7: ("prepared-query", "PreparedQueryCommand"),
         8: ("txn", "TxnCommand"),
         9: ("autopilot", "AutopilotCommand"),
         64: ("restore-begin", "RestoreBegin"),

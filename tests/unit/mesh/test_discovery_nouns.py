@@ -12,7 +12,6 @@ import trio
 
 from base.errors import Internal, NotFound
 from mesh.client import Client
-from mesh.prepared_query import PreparedQuery, ServiceQuery
 from mesh.query import Read
 from mesh.trio_client import TrioClient
 from mesh.txn import Operation
@@ -32,6 +31,7 @@ from structs.catalog import (
 )
 from structs.check_spec import CheckSpec
 from structs.kv import KVEntry
+from structs.prepared_query import PreparedQuery, ServiceQuery
 from structs.session import ServiceCheck, Session, SessionBehavior
 from tests.fakes.http_agent import Asked, Told, fake_agent, script_of
 
@@ -250,8 +250,8 @@ def test_sessions_are_made_renewed_and_ended() -> None:
         "TTL": "15s",
     }  # fmt: skip
     session = Session(
-        session_id=SESSION_ID, name="s", node="n1", node_checks=["serfHealth"],
-        service_checks=[ServiceCheck(check_id="c1")], lock_delay_ns=15_000_000_000, behavior=SessionBehavior.DELETE, ttl="15s",
+        session_id=SESSION_ID, name="s", node="n1", node_checks=["serfHealth"], ttl="15s",
+        service_checks=[ServiceCheck(check_id="c1")], lock_delay_ns=15_000_000_000, behavior=SessionBehavior.DELETE,
         create_index=9, modify_index=9,
     )  # fmt: skip
     assert exchanged([SESSION_ROW], lambda client: client.session.renew(SESSION_ID))[0] == session
@@ -277,7 +277,7 @@ def test_prepared_queries_are_stored_and_carried_out() -> None:
         "Service": {"Service": "web", "OnlyPassing": True, "Tags": ["v1"]},
     }
     row = {
-        "ID": "i", "Name": "q", "Session": "", "Token": "", "Template": {"Type": "", "Regexp": ""}, "DNS": {"TTL": "5s"},
+        "ID": "i", "Name": "q", "Session": "", "Token": "", "Template": {"Type": ""}, "DNS": {"TTL": "5s"},
         "Service": {"Service": "web", "Failover": {"NearestN": 2, "Datacenters": None}, "Tags": None},
     }  # fmt: skip
     stored = exchanged([row], lambda client: client.query.get("i"))[0].value

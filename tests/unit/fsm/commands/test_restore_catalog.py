@@ -13,11 +13,12 @@ from structs.archive import RestoreReply, RowChunk
 from structs.autopilot import AutopilotConfig
 from structs.catalog import HealthCheck, Node, NodeService
 from structs.coordinate import Coordinate, NodeCoordinate
+from structs.prepared_query import PreparedQuery, QueryTemplate
 from structs.session import Session
 from tests.fakes.replica import Replica
 from tests.fakes.restores import begin, chunk, commit_of, kv_chunk
 
-KVS, NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT, SESSIONS = 1, 4, 5, 6, 7, 8, 9
+KVS, NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT, SESSIONS, QUERIES = 1, 4, 5, 6, 7, 8, 9, 10
 
 
 def rows(table: int, *found: tuple[bytes, Record | bytes]) -> bytes:
@@ -41,6 +42,13 @@ def check(owner: str, check_id: str, *, service_id: str = "", status: str = "pas
 
 def session(session_id: str, *checks: str) -> Session:
     return Session(session_id=session_id, node="n", node_checks=list(checks), create_index=1, modify_index=2)
+
+
+def query(query_id: str, name: str = "", *, session: str = "", kind: str = "") -> PreparedQuery:
+    template = QueryTemplate(kind=kind)
+    return PreparedQuery(
+        query_id=query_id, name=name, session=session, template=template, create_index=1, modify_index=1
+    )
 
 
 N = rows(NODES, (key("n"), node("n", node_id="id")))
@@ -87,6 +95,12 @@ S = rows(SERVICES, (key("n", "s"), service("s")))
             "doesn't fit",
         ),
         ([], rows(SESSIONS, (b"s", b"\x00")), "cannot be read"),
+        ([], rows(QUERIES, (b"q", b"")), "cannot be read"),
+        ([], rows(QUERIES, (b"q", query("other"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"Q", query("Q"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"p", query("p", "Web")), (b"q", query("q", "web"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"p", query("p", kind="t")), (b"q", query("q", kind="t"))), "doesn't fit its key"),
+        ([], rows(QUERIES, (b"q", query("q", session="s"))), "names what is not there"),
         ([], rows(99, (b"a", b"")), "table number 99 is unknown"),
     ],
 )

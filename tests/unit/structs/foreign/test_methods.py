@@ -47,6 +47,7 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
 """Attributes that do not travel, or not in all their values."""
 NOT_ZERO = {
     "KVS.Apply": 'unknown KV verb ""',
+    "PreparedQuery.Apply": 'unknown prepared query operation ""',
     "Internal.KeyringOperation": 'unknown keyring operation ""',
 }
 """Methods that do not take a request of zero values, and what they say."""
