@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,7 @@ from agent.config.load import HelpWanted, Role, load
 from agent.config.reload import reloaded
 from agent.config.runtime import RuntimeConfig
 from base import log
-from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken
+from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken, MeshError
 from base.version import VERSION
 
 LEAVE_S_MAX = 15.0
@@ -56,8 +57,12 @@ class Program(Protocol):
         """Stop taking new work: the process is about to end."""
         ...
 
-    def reload(self, config: RuntimeConfig) -> None:
-        """Take what may change at run time from `config`."""
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Be told how the configuration is read again, for whoever asks for that over the API."""
+        ...
+
+    async def reload(self, config: RuntimeConfig) -> None:
+        """Take what may change at run time from `config`; raises MeshErrors, and has taken nothing then."""
         ...
 
 
@@ -118,6 +123,8 @@ async def _run(
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         program = await make(config)
+        reloader = _Reloader(program, config, argv, role)
+        program.offer_reload(reloader.reload)
         async with trio.open_nursery() as nursery:
             banner = await nursery.start(program.run)
             gc.collect()
@@ -130,7 +137,8 @@ async def _run(
                 nursery.start_soon(_end_when_left, program, staying)
                 async for number in signals:
                     if number == signal.SIGHUP:
-                        config = _reload(program, config, argv, role)
+                        with suppress(*_RELOAD_REFUSED):
+                            await reloader.reload()
                         continue
                     on_term = number == signal.SIGTERM
                     leaves = config.leave_on_terminate if on_term else not config.skip_leave_on_interrupt
@@ -165,23 +173,38 @@ async def _force_on_second(signals: object) -> None:
             os._exit(EXIT_FAILED)
 
 
-def _reload(program: Program, old: RuntimeConfig, argv: list[str], role: Role) -> RuntimeConfig:
-    """Return the configuration in force from now on. Nothing that is wrong with the new one may stop the process."""
-    try:
-        new, warnings = load(argv, environment=os.environ, role=role)
-        result = reloaded(old, new)
-        program.reload(result.config)
-        log.set_level(result.config.log_level)
-        log.reopen()
-    except (ConfigInvalid, OSError) as error:
-        _log.error("reload refused, the old configuration stays", error=str(error))
-        return old
-    for warning in warnings:
-        _log.warn(warning)
-    for path in result.needs_restart:
-        _log.warn("changed, but takes a restart to have an effect", option=path)
-    _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
-    return result.config
+_RELOAD_REFUSED = (MeshError, OSError)
+
+
+class _Reloader:
+    """Reads the configuration again, one time after the other."""
+
+    def __init__(self, program: Program, config: RuntimeConfig, argv: list[str], role: Role) -> None:
+        self._program = program
+        self._config = config
+        """What is in force."""
+        self._argv = argv
+        self._role = role
+        self._reloading = trio.Lock()
+
+    async def reload(self) -> None:
+        """Take what may change from the files as they are now. Raises ConfigInvalid and others: the old one stays."""
+        async with self._reloading:
+            try:
+                new, warnings = load(self._argv, environment=os.environ, role=self._role)
+                result = reloaded(self._config, new)
+                await self._program.reload(result.config)
+                log.set_level(result.config.log_level)
+                log.reopen()
+            except _RELOAD_REFUSED as error:
+                _log.error("reload refused, the old configuration stays", error=str(error))
+                raise
+            self._config = result.config
+        for warning in warnings:
+            _log.warn(warning)
+        for path in result.needs_restart:
+            _log.warn("changed, but takes a restart to have an effect", option=path)
+        _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
 
 
 def _failed(text: str) -> int:

@@ -58,11 +58,6 @@ class Agent(Noun[World]):
         return plain_call("/v1/agent/metrics", dict)
 
     @method
-    def tasks(self) -> Call[str]:
-        """Return the tree of the agent's tasks; raises NotFound unless the agent has `enable_debug`."""
-        return Call(path="/debug/tasks", parse=_text)
-
-    @method
     def metrics_prometheus(self) -> Call[str]:
         """Return the agent's metrics in the text format of Prometheus."""
         return Call(path="/v1/agent/metrics", parameters={"format": "prometheus"}, parse=_text)
@@ -71,6 +66,11 @@ class Agent(Noun[World]):
     def members(self, *, wan: bool = False) -> Call[list[Member]]:
         """Return the members that this agent knows."""
         return plain_call("/v1/agent/members", _members, {"wan": "1"} if wan else {"segment": "_all"})
+
+    @method
+    def tasks(self) -> Call[str]:
+        """Return the tree of the agent's tasks; raises NotFound unless the agent has `enable_debug`."""
+        return Call(path="/debug/tasks", parse=_text)
 
     @method
     def join(self, address: str, *, wan: bool = False) -> Call[None]:

@@ -4,22 +4,21 @@ Thread-safe. Errors are those of `base/errors.py`; `error.definite` says whether
 `mesh.trio_client.TrioClient` is the same for programs that run on trio.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from base.errors import MeshError
 from base.version import VERSION
 from mesh.address import NO_TLS_FILES, TLSFiles
-from mesh.call import Call, Parameters, Sync, T
+from mesh.call import Call, Sync, T
 from mesh.nouns import ATTEMPTS_MAX, TIMEOUT_S, Nouns, accepted, is_worth_repeating
 from mesh.query import Read
 from mesh.reply import Reply
 from mesh.transport import ByteStream, Transport
 
 if TYPE_CHECKING:
-    from mesh.monitor import AgentAndLog
     from mesh.snapshot import Snapshot
 
 PAUSE_S = 0.2
@@ -69,13 +68,6 @@ class Client(Nouns[Sync]):
         self._transport.close()
 
     @cached_property
-    def agent(self) -> "AgentAndLog":
-        """The agent itself, its log, services and checks, and the members it knows."""
-        from mesh.monitor import AgentAndLog
-
-        return AgentAndLog(self)
-
-    @cached_property
     def snapshot(self) -> "Snapshot":
         """Archives of the whole state."""
         from mesh.snapshot import Snapshot
@@ -114,9 +106,12 @@ class Client(Nouns[Sync]):
             timeout_s=self._timeout_s * 4,
         )
 
-    def follow(self, path: str, parameters: Parameters) -> AbstractContextManager[ByteStream]:
-        """GET whose body has no end; not repeated. It may be quiet for QUIET_S."""
-        return self._transport.download(self._path(path, parameters), headers=self._headers(), timeout_s=QUIET_S)
+    @contextmanager
+    def monitor(self, *, level: str = "INFO", as_json: bool = False) -> Iterator[Iterator[bytes]]:
+        """Iterate over the agent's log: first its newest lines, then each new one. May be quiet for QUIET_S."""
+        path = self._path("/v1/agent/monitor", {"loglevel": level, **({"logjson": "1"} if as_json else {})})
+        with self._transport.download(path, headers=self._headers(), timeout_s=QUIET_S) as stream:
+            yield stream.lines()
 
     def upload(self, path: str, chunks: Iterable[bytes], bytes_count: int) -> Reply:
         """PUT whose body is sent piece by piece; not repeated."""

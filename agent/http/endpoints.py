@@ -3,6 +3,8 @@
 from agent.http import (
     acl,
     agent,
+    agent_checks,
+    agent_services,
     autopilot,
     catalog,
     coordinate,
@@ -25,6 +27,8 @@ from agent.http import (
 __all__ = [
     "acl",
     "agent",
+    "agent_checks",
+    "agent_services",
     "autopilot",
     "catalog",
     "coordinate",

@@ -42,5 +42,5 @@ async def test_nodes_services_instances_and_kinds_are_counted(tmp_path: Path) ->
 def test_gauges_of_the_state_are_declared() -> None:
     import server.telemetry
 
-    assert server.telemetry.ServerGauges
+    assert server.telemetry.ServerGauges.__doc__
     assert {"state.nodes", "state.services", "state.service_instances", "state.kv_entries"} <= TELEMETRY.names()

@@ -15,6 +15,7 @@ from base.codec import Mistyped, Record, decode, encode, pack_old, unpack_old
 from base.errors import InvalidRequest, Refused
 from server.endpoints.registry import METHODS
 from structs.autopilot import AutopilotConfig
+from structs.catalog import ServiceNodesReply
 from structs.cluster import Empty, RemovePeerRequest
 from structs.foreign import catalog, kv, operator, txn
 from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, translate
@@ -51,6 +52,7 @@ NOT_ZERO = {
     "Internal.KeyringOperation": 'unknown keyring operation ""',
 }
 """Methods that do not take a request of zero values, and what they say."""
+NODES_IN_PART = {"Catalog.ServiceNodes", "Internal.NodeInfo", "Internal.NodeDump"}
 REMOVALS = {"Operator.RaftRemovePeerByID": "address", "Operator.RaftRemovePeerByAddress": "server_id"}
 
 
@@ -109,9 +111,30 @@ def test_replies_survive_the_way_there_and_back(row: ForeignMethod, data: st.Dat
         record = shown(record, with_meta=row.name == "Txn.Read")
     if row.name == "Internal.EventFire":
         record = row.reply_record()
+    if row.name in NODES_IN_PART:
+        record = with_nodes_in_part(record)
     assert row.reply.encode is not None
     heard = row.reply.decode(unpack_old(pack_old(row.reply.encode(record))))
     assert heard == record
+
+
+def with_nodes_in_part(reply: Any) -> Any:
+    """Joined rows there say less of a node than its own row does."""
+    if isinstance(reply, ServiceNodesReply):
+        found = [
+            msgspec.structs.replace(
+                one, node=msgspec.structs.replace(one.node, create_index=0, modify_index=0), checks=[]
+            )
+            for one in reply.instances
+        ]
+        return msgspec.structs.replace(reply, instances=found)
+    infos = [
+        msgspec.structs.replace(
+            one, node=msgspec.structs.replace(one.node, datacenter="", create_index=0, modify_index=0)
+        )
+        for one in reply.nodes
+    ]
+    return msgspec.structs.replace(reply, nodes=infos)
 
 
 def shown(reply: TxnReply, *, with_meta: bool) -> TxnReply:
