@@ -2,8 +2,8 @@
 
 A program that cannot start says why in one line on stderr and exits with 1. Signals: SIGINT and SIGTERM end it, by
 leaving the cluster first where the configuration says so (then the exit code is 0, otherwise 1, as specified); a
-second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads. A defect or a
-failing disk ends it with 1.
+second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads, SIGUSR1
+writes metrics to stderr. A defect or a failing disk ends it with 1.
 
 Source: servers specification, section 6.
 """
@@ -23,8 +23,11 @@ import trio
 from agent.config.load import HelpWanted, Role, load
 from agent.config.reload import reloaded
 from agent.config.runtime import RuntimeConfig
+from agent.metrics import dump_text
 from base import log
+from base.clock import RealClock
 from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken, MeshError
+from base.telemetry import TELEMETRY
 from base.version import VERSION
 
 LEAVE_S_MAX = 15.0
@@ -121,7 +124,7 @@ async def _run(
     role: Role,
     ending: Ending,
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) as signals:
         program = await make(config)
         reloader = _Reloader(program, config, argv, role)
         program.offer_reload(reloader.reload)
@@ -136,6 +139,9 @@ async def _run(
             with trio.CancelScope() as staying:
                 nursery.start_soon(_end_when_left, program, staying)
                 async for number in signals:
+                    if number == signal.SIGUSR1:
+                        _dump_metrics()
+                        continue
                     if number == signal.SIGHUP:
                         with suppress(*_RELOAD_REFUSED):
                             await reloader.reload()
@@ -168,7 +174,7 @@ async def _end_when_left(program: Program, staying: trio.CancelScope) -> None:
 
 async def _force_on_second(signals: object) -> None:
     async for number in signals:  # type: ignore[attr-defined]
-        if number != signal.SIGHUP:
+        if number not in (signal.SIGHUP, signal.SIGUSR1):
             _log.error("second signal: forced exit")
             os._exit(EXIT_FAILED)
 
@@ -205,6 +211,14 @@ class _Reloader:
         for path in result.needs_restart:
             _log.warn("changed, but takes a restart to have an effect", option=path)
         _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
+
+
+def _dump_metrics() -> None:
+    """Write the last interval of telemetry to stderr; whoever reads it may have gone."""
+    try:
+        os.write(sys.stderr.fileno(), dump_text(TELEMETRY.latest(RealClock().wall_unix_s())).encode())
+    except OSError as error:
+        _log.warn("metrics could not be written", error=str(error))
 
 
 def _failed(text: str) -> int:

@@ -303,6 +303,7 @@ def server_config(config: RuntimeConfig, *, node_id: str, data_dir: str) -> Serv
         raft_snapshot_threshold=performance.raft_snapshot_threshold,
         raft_snapshot_interval_s=performance.raft_snapshot_interval_s,
         rpc_hold_timeout_s=performance.rpc_hold_timeout_s,
+        session_ttl_s_min=performance.session_ttl_s_min,
         leave_drain_s=performance.leave_drain_time_s,
         kv_value_bytes_max=limits.kv_value_bytes_max,
         rpc_connections_per_client_max=limits.rpc_connections_per_client_max,

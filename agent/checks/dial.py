@@ -1,5 +1,6 @@
 """Connections of checks: a new one each run, in clear or over TLS, closed at once when a run ends or is given up."""
 
+import os
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -86,7 +87,7 @@ def reason_of(error: BaseException) -> str:
     for found in chain:
         if isinstance(found, ssl.SSLCertVerificationError):
             return f"failed to verify certificate: {found.verify_message}"
-    for found in chain:
+    for found in reversed(chain):
         if isinstance(found, OSError) and found.strerror and not isinstance(found, ssl.SSLError):
-            return found.strerror
+            return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
     return next((str(found) for found in chain if str(found)), "") or type(error).__name__

@@ -320,6 +320,7 @@ class Builder:
             raft_snapshot_threshold=values["raft_snapshot_threshold"],
             raft_snapshot_interval_s=values["raft_snapshot_interval"],
             raft_trailing_logs=values["raft_trailing_logs"],
+            session_ttl_s_min=values["session_ttl_min"],
         )
 
     def _telemetry(self) -> TelemetrySettings:

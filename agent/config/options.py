@@ -156,6 +156,7 @@ _RAFT = (
         reader=_SERVER,
         least=1,
     ),
+    _row("session_ttl_min", Kind.DURATION, "10s", "Shortest TTL of a session.", reader=_SERVER, least=0, most=86400),
 )
 
 _HTTP = (

@@ -115,7 +115,6 @@ _SERVERS = (
     ),
     _row("performance.grpc_keepalive_interval", Kind.DURATION, "30s", "Pause between two keep-alives of xDS."),
     _row("performance.grpc_keepalive_timeout", Kind.DURATION, "20s", "When a silent xDS connection is dropped."),
-    _row("session_ttl_min", Kind.DURATION, "10s", "Shortest TTL of a session.", reader=Reader.SERVER),
     _row("primary_datacenter", Kind.TEXT, "", "Datacenter that owns tokens, intentions and the CA."),
     _row("primary_gateways", Kind.TEXTS, [], "Mesh gateways of the primary datacenter.", flag="primary-gateway"),
     _row("primary_gateways_interval", Kind.DURATION, "30s", "Pause between two looks for gateways."),

@@ -152,6 +152,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     raft_snapshot_threshold: int
     raft_snapshot_interval_s: float
     raft_trailing_logs: int
+    session_ttl_s_min: float
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,19 @@ from acl import access
 from base.errors import Refused
 from fsm.commands.registry import TXN, Refusal, encode_command
 from fsm.commands.txn import read_only_outcome
+from server.endpoints.kv import know_lost_locks
 from server.endpoints.registry import Call, Kind, Query, method
-from structs.txn import TXN_BYTES_MAX, TxnCommand, TxnOutcome, TxnReply, TxnRequest, check_operations
+from structs.kv import KVVerb
+from structs.txn import (
+    TXN_BYTES_MAX,
+    TxnCommand,
+    TxnError,
+    TxnOp,
+    TxnOutcome,
+    TxnReply,
+    TxnRequest,
+    check_operations,
+)
 
 
 @method("Txn.Read", request=TxnRequest, reply=TxnReply, access=access.key_read("operations.key"), kind=Kind.READ)
@@ -20,9 +31,26 @@ async def apply(call: Call, request: TxnRequest) -> TxnReply:
     """All operations as one entry of the log, or none."""
     check_operations(request.operations, value_bytes_max=TXN_BYTES_MAX)
     services = call.services
+    delayed = await _delayed(call, request.operations)
+    if delayed:
+        return TxnReply(outcome=TxnOutcome(errors=delayed))
     command = TxnCommand(operations=request.operations)
     result = await services.raft.propose(encode_command(TXN, command), timeout_s=services.config.write_timeout_s)
     if type(result) is Refusal:
         raise Refused(result.text)
     assert isinstance(result, TxnOutcome)
     return TxnReply(outcome=result)
+
+
+async def _delayed(call: Call, operations: list[TxnOp]) -> list[TxnError]:
+    """Return the errors of operations that want locks too soon after their keys were lost by somebody else."""
+    wanted = [(position, op.key) for position, op in enumerate(operations) if op.verb == KVVerb.LOCK and op.key]
+    if not wanted:
+        return []
+    await know_lost_locks(call)
+    may_lock = call.services.sessions.may_lock
+    return [
+        TxnError(position=position, what=f'failed to lock key "{key}" due to lock delay')
+        for position, key in wanted
+        if not may_lock(key)
+    ]

@@ -22,6 +22,7 @@ from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, transla
 from structs.foreign.row import ForeignMethod
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVEntry, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryMeta, QueryOptions
+from structs.session import ServiceCheck, Session, SessionApplyRequest, SessionVerb
 from structs.txn import TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
 
 for found in pkgutil.iter_modules(server.endpoints.__path__):
@@ -43,12 +44,14 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("RaftServer", "last_index"): st.just(0),
     ("ServerHealth", "meta"): st.just({}),
     ("KeyringAnswer", "primary_keys"): st.just({}),
+    ("Session", "service_checks"): st.just([]),
     ("KVKeysRequest", "separator"): st.none() | st.just("/"),  # "" means the same as None
 }
 """Attributes that do not travel, or not in all their values."""
 NOT_ZERO = {
     "KVS.Apply": 'unknown KV verb ""',
     "PreparedQuery.Apply": 'unknown prepared query operation ""',
+    "Session.Apply": 'unknown session operation ""',
     "Internal.KeyringOperation": 'unknown keyring operation ""',
 }
 """Methods that do not take a request of zero values, and what they say."""
@@ -82,7 +85,7 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
     options: Any = getattr(request, "options", None)
     if row.name == "Catalog.Register":  # one field there for both
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
-    elif row.name == "Txn.Apply":
+    elif row.name in ("Txn.Apply", "Session.Renew"):
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
     elif row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
@@ -237,6 +240,18 @@ def test_a_write_that_carries_no_verdict_has_succeeded() -> None:
         request = KVApplyRequest(command=KVCommand(verb=verb, key="a"))
         call = translate("KVS.Apply", encode(request), datacenter="dc1")
         assert decode(KVApplyReply, call.reply(said)).ok is ok
+
+
+def test_a_session_with_checks_that_they_do_not_know_is_refused_rather_than_made_without() -> None:
+    checks = [ServiceCheck(check_id="c")]
+    for service_checks in ([], checks):
+        wanted = Session(session_id="", node="n", service_checks=service_checks)
+        body = encode(SessionApplyRequest(verb=SessionVerb.CREATE, session=wanted))
+        if service_checks:
+            with pytest.raises(InvalidRequest, match="no foreign method"):
+                translate("Session.Apply", body, datacenter="dc1")
+        else:
+            assert translate("Session.Apply", body, datacenter="dc1").argument["Session"]["Node"] == "n"
 
 
 def test_removing_a_peer_is_two_methods_there() -> None:
