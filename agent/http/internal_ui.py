@@ -5,17 +5,19 @@ from typing import Any
 
 import msgspec
 
-from acl.access import node_read, service_read
+from acl.access import node_read, service_read, session_read
 from agent.http.asking import Build, Finish, ask
 from agent.http.filtering import list_answer, predicate_of
 from agent.http.parameters import checked_name
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response
+from agent.http.session import SessionJSON, session_json
 from base.errors import NoLeader
 from structs.catalog import CheckStatus, NodeDumpReply, NodeDumpRequest, NodeInfo, NodeRequest
 from structs.catalog_json import NodeInfoJSON, node_info_json
 from structs.json_codec import encode_json
 from structs.query import Consistency, QueryOptions
+from structs.session import ListSessionsRequest, SessionDumpReply
 
 
 class ServiceSummaryJSON(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -144,3 +146,28 @@ async def _later(
 
 def _stale(build: Build) -> Build:
     return lambda options: build(msgspec.structs.replace(options, consistency=Consistency.STALE))
+
+
+class HeldKeysJSON(SessionJSON, frozen=True, kw_only=True):
+    """A session with what it holds."""
+
+    keys: list[str] = msgspec.field(name="Keys")
+    keys_count: int = msgspec.field(name="KeysCount")
+
+
+@route("/v1/internal/ui/sessions", "GET", access=session_read(), is_write=False)
+def sessions(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return all sessions, each with the first of the keys that it holds and their number. Blocking."""
+
+    def build(options: QueryOptions) -> ListSessionsRequest:
+        return ListSessionsRequest(options=options)
+
+    return ask(context, "Internal.SessionDump", build, SessionDumpReply, _sessions_answer, is_discovery=True)
+
+
+def _sessions_answer(reply: SessionDumpReply) -> Response:
+    rows = [
+        HeldKeysJSON(**msgspec.structs.asdict(session_json(row.session)), keys=row.keys, keys_count=row.keys_count)
+        for row in reply.sessions
+    ]
+    return json_response(rows, headers=discovery_headers(reply.meta))
