@@ -26,40 +26,10 @@ from structs.catalog import (
 from structs.json_codec import Fields, decode_json, kind_name
 
 T = TypeVar("T")
-INT64_MAX = (1 << 63) - 1
 
 
 class CatalogFields(Fields):
-    """Fields of registrations: besides what all have, maps and lists, which stay apart from null."""
-
-    def integer(self, name: str) -> int:
-        """Return a signed 64-bit integer, 0 where absent."""
-        value = self.get(name)
-        if value is None:
-            return 0
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not -INT64_MAX - 1 <= value <= INT64_MAX:
-            raise self._wrong(name, "int", value)
-        return value
-
-    def texts(self, name: str) -> list[str] | None:
-        """Return a list of strings, None where absent."""
-        value = self.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(name, "list of strings", value)
-        return value
-
-    def text_map(self, name: str) -> dict[str, str] | None:
-        """Return a map of strings, None where absent."""
-        value = self.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-            raise self._wrong(name, "map of strings", value)
-        return value
+    """Fields of registrations: besides what all have, maps of anything and lists of maps."""
 
     def texts_map(self, name: str) -> dict[str, list[str]] | None:
         """Return a map of lists of strings, None where absent."""
@@ -150,7 +120,7 @@ def _service(fields: CatalogFields) -> NodeService:
         tags=fields.texts("Tags"),
         address=fields.text("Address"),
         meta=fields.text_map("Meta"),
-        port=fields.integer("Port"),
+        port=fields.int64("Port"),
         enable_tag_override=fields.boolean("EnableTagOverride"),
         proxy_destination=fields.text("ProxyDestination"),
         connect=fields.inside("Connect", _connect) or ServiceConnect(),
@@ -163,11 +133,11 @@ def _service(fields: CatalogFields) -> NodeService:
 
 
 def _address(fields: CatalogFields) -> ServiceAddress:
-    return ServiceAddress(address=fields.text("Address"), port=fields.integer("Port"))
+    return ServiceAddress(address=fields.text("Address"), port=fields.int64("Port"))
 
 
 def _weights(fields: CatalogFields) -> Weights:
-    return Weights(passing=fields.integer("Passing"), warning=fields.integer("Warning"))
+    return Weights(passing=fields.int64("Passing"), warning=fields.int64("Warning"))
 
 
 def _connect(fields: CatalogFields) -> ServiceConnect:
@@ -185,7 +155,7 @@ def _proxy(fields: CatalogFields) -> ServiceProxy | None:
         destination_service_name=fields.text("DestinationServiceName"),
         destination_service_id=fields.text("DestinationServiceID"),
         local_service_address=fields.text("LocalServiceAddress"),
-        local_service_port=fields.integer("LocalServicePort"),
+        local_service_port=fields.int64("LocalServicePort"),
         config=fields.free_map("Config"),
         upstreams=fields.each("Upstreams", _upstream),
         mode=fields.text("Mode"),
@@ -208,7 +178,7 @@ def _upstream(fields: CatalogFields) -> Upstream:
         destination_name=fields.text("DestinationName"),
         datacenter=fields.text("Datacenter"),
         local_bind_address=fields.text("LocalBindAddress"),
-        local_bind_port=fields.integer("LocalBindPort"),
+        local_bind_port=fields.int64("LocalBindPort"),
         config=fields.free_map("Config"),
     )
 

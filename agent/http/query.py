@@ -11,12 +11,12 @@ from acl.access import NOBODY, query_read, query_write
 from agent.http.asking import ask, tell
 from agent.http.catalog import NEAR_AGENT
 from agent.http.errors import refused
-from agent.http.parameters import checked_name
+from agent.http.parameters import checked_name, parse_bool
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response, meta_headers, text_response
 from base.errors import InvalidRequest, MeshError, Refused
-from structs.catalog import QuerySource, ServiceInstance
-from structs.catalog_json import CheckJSON, NodeJSON, ServiceJSON, check_json, node_json, service_json
+from structs.catalog import QuerySource
+from structs.catalog_json import InstanceJSON, instance_json
 from structs.json_codec import Fields, decode_json
 from structs.prepared_query import (
     LIMIT_MAX,
@@ -41,8 +41,6 @@ EXECUTE, EXPLAIN = "/execute", "/explain"
 ALLOW_QUERY = b"Allow: OPTIONS,GET,PUT,DELETE\r\n"
 ALLOW_ASKED = b"Allow: OPTIONS,GET\r\n"
 NANOSECONDS_PER_MS = 1_000_000
-TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE_WORDS = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII).fullmatch
 _UNSUPPORTED = ("Peer", "SamenessGroup", "ServiceMeta")
 """Of the service part. Storing a query without them would answer something else than was asked for."""
@@ -94,14 +92,6 @@ class PreparedQueryJSON(msgspec.Struct, frozen=True, kw_only=True):
     dns: DNSJSON = msgspec.field(name="DNS")
     create_index: int = msgspec.field(name="CreateIndex")
     modify_index: int = msgspec.field(name="ModifyIndex")
-
-
-class InstanceJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance with its node and checks."""
-
-    node: NodeJSON = msgspec.field(name="Node")
-    service: ServiceJSON = msgspec.field(name="Service")
-    checks: list[CheckJSON] = msgspec.field(name="Checks")
 
 
 class ExecuteJSON(msgspec.Struct, frozen=True, kw_only=True):
@@ -343,11 +333,11 @@ def _limit(text: str) -> int:
 
 
 def _flag(name: str, text: str) -> bool:
-    if text in TRUE_WORDS:
-        return True
-    if text and text not in FALSE_WORDS:
-        raise Refused(f"Error parsing '{name}' value: strconv.ParseBool: parsing \"{text}\": invalid syntax")
-    return False
+    """Return what a text says, absent: no; raises Refused (status 500, as clients know it)."""
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError as error:
+        raise Refused(f"Error parsing '{name}' value: {error}") from error
 
 
 def caller_address(context: RequestContext) -> str:
@@ -365,7 +355,7 @@ def _execute_answer(reply: ExecuteReply) -> Response:
     meta = reply.meta
     body = ExecuteJSON(
         service=reply.service,
-        nodes=[_instance_json(instance) for instance in reply.instances],
+        nodes=[instance_json(instance) for instance in reply.instances],
         dns=DNSJSON(ttl=reply.dns_ttl),
         datacenter=reply.datacenter,
         failovers=reply.failovers,
@@ -387,14 +377,6 @@ def _explain_answer(reply: ExplainReply) -> Response:
         consistency=meta.consistency,
     )
     return json_response(body, headers=discovery_headers(meta))
-
-
-def _instance_json(instance: ServiceInstance) -> InstanceJSON:
-    return InstanceJSON(
-        node=node_json(instance.node),
-        service=service_json(instance.service),
-        checks=[check_json(check) for check in instance.checks],
-    )
 
 
 def _or_not_found(answer: Callable[[], Response | Awaitable[Response]]) -> Response | Awaitable[Response]:

@@ -39,15 +39,36 @@ LEFT_OUT = {
     "GET /v1/agent/metrics/stream": "has no end",
     "PUT /v1/snapshot": "replaces the state that the others are asked about",
 }
+HOLDS = "holds what is"
+"""Of text that no UTF-8 can carry, and of numbers that are none."""
+OF_AGENTS = ("differs only by case from", "this agent has ")
 ALLOWED_500: dict[str, tuple[str, ...]] = {
     "": ("No path to datacenter",),
+    "/v1/agent/check/deregister/": ("CheckID missing",),
+    "/v1/agent/check/register": (*OF_AGENTS, "does not exist"),
+    "/v1/agent/service/register": OF_AGENTS,
+    "/v1/catalog/deregister": ("Must provide node", HOLDS),
+    "/v1/catalog/register": (
+        "Must provide ", "Bad node ID", "Invalid service address", "does not match node", "failed inserting ",
+        "occurred:", "must be greater ", "DNS Weight must be ", "Node metadata cannot",
+        "Couldn't load metadata pair", HOLDS,
+    ),
     "/v1/coordinate/update": ("invalid coordinate", "incompatible coordinate"),
     "/v1/event/fire/": ("Cannot provide tag filter without service filter", "user event exceeds limit"),
     "/v1/kv/": ("missing session", "invalid session", "strconv.ParseUint"),
     "/v1/operator/keyring": ("Keyring is empty",),
     "/v1/operator/raft/peer": ("not found in the Raft configuration",),
     "/v1/operator/raft/transfer-leader": ("no other server is connected", "not found in the Raft configuration"),
-}
+    "/v1/query": (
+        "ID must be empty when creating", "Invalid prepared query: ", "Bad Template.Type", "Bad Regexp", "Bad format ",
+        "Cannot modify non-existent", "aliases an existing", "with an empty name already exists",
+        "invalid session", "Bad limit: ", "Error parsing 'connect'", HOLDS,
+    ),
+    "/v1/session/create": (
+        "Invalid Session TTL", "Session TTL '", "Invalid Behavior", "Missing node registration", "Missing check '",
+        "is in critical state", "Invalid LockDelay", HOLDS,
+    ),
+}  # fmt: skip
 """Beginning of a path -> what a 500 there may say: refusals that Consul answers so."""
 OF_SPOILT = (301, 400, 404, 413, 414, 431)
 """What may besides come of a request that is not as described."""
@@ -66,7 +87,8 @@ BODIES = st.sampled_from(
         b'{"Name":"q","Service":{"Service":"web"}}', b'{"Service":{"Failover":[]},"Template":{"Regexp":"("}}',
         b'{"Name":"t","Template":{"Type":"name_prefix_match","Regexp":"(a*)*$"},"Service":{"Service":"${match(1)}"}}',
         b'{"Node":"n","Address":"127.0.0.1","Service":{"Service":"web"},"Checks":[{"Name":"c","Status":"passing"}]}',
-        b'[{"Node":{"Verb":"set","Node":{}}},{"Service":{"Verb":"get"}},{"Check":{"Verb":"cas","Check":{}}}]', b'{"Key":"' + b"k" * 70_000 + b'"}', b"[" + b"{}," * 64 + b"{}]",
+        b'[{"Node":{"Verb":"set","Node":{}}},{"Service":{"Verb":"get"}},{"Check":{"Verb":"cas","Check":{}}}]',
+        b'{"Key":"' + b"k" * 70_000 + b'"}', b"[" + b"{}," * 64 + b"{}]",
     ]
 )  # fmt: skip
 
