@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import trio
 
 from agent.cache.cache import Cache
+from agent.checks.dial import forget_certificates
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
 from agent.dns.listener import DNSListener, Pair, address_of
 from agent.dns.listener import bind_dns as bind_pair
@@ -347,12 +348,17 @@ class Agent:
             figure.set(getattr(kept, name))
         self._facts.read_gauges()
 
-    def reload(self, config: RuntimeConfig) -> None:
-        """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
-        TELEMETRY.configure(config.telemetry)
-        self.watches.replace(config.watches)
+    async def reload(self, config: RuntimeConfig) -> None:
+        """Read certificates again, and take definitions, watches and filters of metrics; the rest needs a restart.
+
+        Raises what cannot be had of it: then nothing but certificates has changed.
+        """
         if self._tls is not None:
             self._tls.reload()
+        forget_certificates()
+        await self._facts.take_config(config)
+        TELEMETRY.configure(config.telemetry)
+        self.watches.replace(config.watches)
 
 
 def self_tags(*, role: str, node_id: str, datacenter: str) -> dict[str, str]:
