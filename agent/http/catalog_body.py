@@ -78,15 +78,15 @@ class CatalogFields(Fields):
 def parse_registration(body: bytes) -> tuple[RegisterCommand, str]:
     """Return the registration in a body and the datacenter that it names."""
     fields = _fields(body, "RegisterRequest")
-    checks = fields.each("Checks", _check) or []
-    single = fields.inside("Check", _check)
+    checks = fields.each("Checks", check_of) or []
+    single = fields.inside("Check", check_of)
     command = RegisterCommand(
         node_id=fields.text("ID"),
         node=fields.text("Node"),
         address=fields.text("Address"),
         tagged_addresses=fields.text_map("TaggedAddresses"),
         node_meta=fields.text_map("NodeMeta"),
-        service=fields.inside("Service", _service),
+        service=fields.inside("Service", service_of),
         checks=checks if single is None else [*checks, single],
         skip_node_update=fields.boolean("SkipNodeUpdate"),
     )
@@ -109,7 +109,8 @@ def _fields(body: bytes, what: str) -> CatalogFields:
     return CatalogFields(value, what)
 
 
-def _service(fields: CatalogFields) -> NodeService:
+def service_of(fields: CatalogFields) -> NodeService:
+    """Return the service in an object."""
     addresses = fields.get("TaggedAddresses")
     if addresses is not None and not isinstance(addresses, dict):
         raise InvalidRequest(f"TaggedAddresses: expected a map, got {kind_name(addresses)}")
@@ -183,7 +184,8 @@ def _upstream(fields: CatalogFields) -> Upstream:
     )
 
 
-def _check(fields: CatalogFields) -> HealthCheck:
+def check_of(fields: CatalogFields) -> HealthCheck:
+    """Return the check in an object."""
     return HealthCheck(
         node=fields.text("Node"),
         check_id=fields.text("CheckID"),
