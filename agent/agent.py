@@ -5,6 +5,7 @@ import platform
 import socket
 import ssl
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Mapping
 
 import trio
@@ -15,20 +16,35 @@ from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
+from agent.metrics import Collector
 from agent.tls import tls_config
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
 from base.log import get_logger
+from base.telemetry import TELEMETRY, gauge, gauges
 from base.version import API_VERSION, PROTOCOL, PROTOCOL_MAX, PROTOCOL_MIN, VERSION
 from gossip.instructions import UserEventArrived
 from rpc.tls import TLSContexts
-from structs.cluster import Member
+from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
 
 EVENT_IGNORED_S = 10.0
 """How often the log tells of events that make no sense: anybody in the cluster can send them."""
 
 _log = get_logger("agent")
+_connections = gauge("http.connections")
+_refused = gauge("http.connections_refused")
+_expired = gauge("http.connections_expired")
+_defects = gauge("http.defects")
+_members = gauges("members.lan", "status")
+_POOL = {
+    "health_score": gauge("memberlist.health.score"),
+    "event_queue": gauge("serf.queue.Event"),
+    "intent_queue": gauge("serf.queue.Intent"),
+    "query_queue": gauge("serf.queue.Query"),
+}
+"""Fields of `Stats.serf_lan` that are numbers worth a line over time."""
+_MEMBERS = {status: _members.labelled(status.name.lower()) for status in MemberStatus if status}
 
 
 class AgentFacts:
@@ -95,8 +111,29 @@ class AgentFacts:
                 _log.debug("user event", event=taken.name, id=taken.event_id)
 
     def configuration(self) -> Mapping[str, object]:
-        """See AgentInfo."""
-        return self._config.raw
+        """See AgentInfo. Some options have a second name: the one that clients look for."""
+        ports = self._config.ports
+        return {
+            **self._config.raw,
+            "DNSPort": ports.dns,
+            "GRPCPort": ports.grpc,
+            "GRPCTLSPort": ports.grpc_tls,
+            "HTTPPort": ports.http,
+            "HTTPSPort": ports.https,
+            "SerfPortLAN": ports.serf_lan,
+            "SerfPortWAN": ports.serf_wan,
+            "ServerPort": ports.server,
+        }
+
+    def read_gauges(self) -> None:
+        """Measure how many members there are."""
+        statuses = Counter(member.status for member in self._membership.members(wan=False))
+        for status, handle in _MEMBERS.items():
+            handle.set(statuses[status])
+        pool = self._membership.statistics().get("serf_lan", {})
+        for name, handle in _POOL.items():
+            if name in pool:
+                handle.set(float(pool[name]))
 
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""
@@ -132,6 +169,7 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
         pretty_always=config.dev,
+        debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),
         wait_default_s=limits.query_wait_s_default,
         wait_s_max=limits.query_wait_s_max,
@@ -177,6 +215,8 @@ class Agent:
     ) -> None:
         """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
         self._config = config
+        self._facts = facts
+        TELEMETRY.configure(config.telemetry)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
         self.http = HTTPListener(
             http_settings(config),
@@ -192,10 +232,24 @@ class Agent:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        await self.http.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Collector().run)
+            with TELEMETRY.reader(self._read_gauges):
+                await nursery.start(self.http.run)
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _read_gauges(self) -> None:
+        facts = self.http.statistics()
+        _connections.set(facts.connections_count)
+        _refused.set(facts.connections_refused_count)
+        _expired.set(facts.expired_count)
+        _defects.set(facts.defects_count)
+        self._facts.read_gauges()
 
     def reload(self, config: RuntimeConfig) -> None:
-        """Read the certificates again; everything else of the listeners needs a restart."""
+        """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
+        TELEMETRY.configure(config.telemetry)
         if self._tls is not None:
             self._tls.reload()
 

@@ -24,6 +24,7 @@ from base.codec import Record
 from base.errors import MeshError, NoLeader, NoServers, NotReady, OutcomeUnknown, RateLimited, Unreachable
 from base.limits import TokenBucket
 from base.tasks import started_in
+from base.telemetry import counter
 from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
@@ -40,6 +41,9 @@ WAIT_S_DEFAULT = 300.0
 CALL_S_READ = 15.0
 CALL_S_WRITE = 25.0
 """Above all that a server may wait for itself: its hold time and, for writes, the time a proposal may take."""
+
+_calls = counter("client.rpc")
+_exceeded = counter("client.rpc.exceeded")
 
 
 class Stream(Protocol):
@@ -116,7 +120,9 @@ class RemoteDelegate:
 
     def call(self, method: str, request: Any, reply: type[Reply]) -> Any:
         """Return a coroutine of the reply; raises NoServers, NoLeader and whatever the server answers."""
+        _calls.increment()
         if self._rate is not None and not self._rate.take(self._now()):
+            _exceeded.increment()
             raise RateLimited("RPC rate limit exceeded")
         options = getattr(request, "options", None)
         reads = options is None or (type(options) is QueryOptions and method not in WRITES_WITH_QUERY_OPTIONS)

@@ -6,6 +6,9 @@
 A disabled level costs one comparison. A line is written whole or not at all, and writing never blocks: where the reader
 of a pipe does not keep up, lines are dropped, and the next one that fits tells how many. Control characters
 are escaped, so that nobody writes a second line by way of a value; secrets are masked by type and by field name.
+
+The newest lines are kept, and a `Tap` is told of further ones, at a level of its own, so that the log can be followed
+from elsewhere.
 """
 
 import json
@@ -14,6 +17,7 @@ import select
 import stat
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -38,12 +42,65 @@ class Level(IntEnum):
     ERR = 4
 
 
+LINES_KEPT = 512
+"""What somebody who begins to follow the log is told first."""
+
+
+class Line:
+    """One line as it was written: plain values, secrets masked, nothing of it longer than a line."""
+
+    __slots__ = ("fields", "level", "message", "name", "stamp")
+
+    def __init__(self, stamp: str, level: Level, name: str, message: str, fields: dict[str, object]) -> None:
+        self.stamp = stamp
+        self.level = level
+        self.name = name
+        self.message = message[:LINE_BYTES_MAX]
+        self.fields = {key: _kept(key, value) for key, value in fields.items()}
+
+    def text(self, *, as_json: bool) -> str:
+        """Return the line, without its end."""
+        shown = _json_line if as_json else _text_line
+        return shown(self.stamp, self.level, self.name, self.message, self.fields)
+
+
+class Tap:
+    """Whoever follows the log. `lines` has a bound: what does not fit is counted in `missed_count`."""
+
+    __slots__ = ("level", "lines", "missed_count")
+
+    def __init__(self, level: Level, lines: list[Line], lines_max: int) -> None:
+        self.level = level
+        self.lines: deque[Line] = deque(lines, maxlen=lines_max)
+        self.missed_count = 0
+
+    def take(self) -> tuple[list[Line], int]:
+        """Return the lines that came since the last time, and how many were missed after them."""
+        taken: list[Line] = []
+        while self.lines:
+            taken.append(self.lines.popleft())
+        missed, self.missed_count = self.missed_count, 0
+        return taken, missed
+
+    def offer(self, line: Line) -> None:
+        """Take a line, if there is room."""
+        if line.level >= self.level:
+            if len(self.lines) == self.lines.maxlen:
+                self.missed_count += 1
+            else:
+                self.lines.append(line)
+
+
 class LogSink:
     """Where all loggers of the process write. One instance, `SINK`; tests make their own."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.level = int(Level.INFO)
+        """The least level that anybody wants: what loggers compare with."""
         self.lines_dropped_count = 0
+        self._own_level = int(Level.INFO)
+        self._kept: deque[Line] = deque(maxlen=LINES_KEPT)
+        self._taps: tuple[Tap, ...] = ()
         self._clock = clock
         self._json = False
         self._descriptor = 1
@@ -64,7 +121,32 @@ class LogSink:
 
     def set_level(self, level: str) -> None:
         """Change what is written, at any time; raises KeyError for a level that does not exist."""
-        self.level = int(Level[level])
+        self._own_level = int(Level[level])
+        self._set_least()
+
+    def _set_least(self) -> None:
+        self.level = min([self._own_level, *(int(tap.level) for tap in self._taps)])
+
+    def follow(self, level: Level) -> Tap:
+        """Return a tap that has the newest kept lines of at least `level`, and gets all further ones."""
+        tap = Tap(level, [line for line in self._kept if line.level >= level], LINES_KEPT)
+        self._taps = (*self._taps, tap)
+        self._set_least()
+        return tap
+
+    def unfollow(self, tap: Tap) -> None:
+        """Tell `tap` of nothing more."""
+        self._taps = tuple(one for one in self._taps if one is not tap)
+        self._set_least()
+
+    def line(self, level: Level, name: str, message: str, **fields: object) -> Line:
+        """Return a line with the present time that is not written anywhere."""
+        return Line(self._stamp(), level, name, message, fields)
+
+    @property
+    def taps_count(self) -> int:
+        """How many follow the log."""
+        return len(self._taps)
 
     def reopen(self) -> None:
         """Open the log file again by its name, for rotation from outside; raises OSError, keeping the old one."""
@@ -82,9 +164,15 @@ class LogSink:
 
     def write(self, level: Level, name: str, message: str, fields: dict[str, object]) -> None:
         """Write one line. Called by loggers, once the level is known to be enabled."""
+        line = Line(self._stamp(), level, name, message, fields)
+        for tap in self._taps:
+            tap.offer(line)
+        if level < self._own_level:
+            return
+        self._kept.append(line)
         if self._untold_count:
             fields = {**fields, "lines_dropped_before": self._untold_count}
-        text = (self._json_line if self._json else self._text_line)(level, name, message, fields)
+        text = (_json_line if self._json else _text_line)(line.stamp, level, name, message, fields)
         data = text.encode("utf-8", "backslashreplace")
         if len(data) >= LINE_BYTES_MAX:
             data = data[: LINE_BYTES_MAX - 4].decode("utf-8", "ignore").encode() + b"..."
@@ -131,20 +219,27 @@ class LogSink:
         seconds, milliseconds = divmod(round(self._clock() * 1000), 1000)
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milliseconds:03d}Z"
 
-    def _text_line(self, level: Level, name: str, message: str, fields: dict[str, object]) -> str:
-        parts = [f"{self._stamp()} [{level.name}] {name}: {_printable(message)}"]
-        parts += [f"{key}={_shown(key, value)}" for key, value in fields.items()]
-        return " ".join(parts)
 
-    def _json_line(self, level: Level, name: str, message: str, fields: dict[str, object]) -> str:
-        row: dict[str, object] = {
-            "@timestamp": self._stamp(),
-            "@level": level.name.lower(),
-            "@module": name,
-            "@message": message,
-        }
-        row.update((key, _plain(key, value)) for key, value in fields.items())
-        return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+def _text_line(stamp: str, level: Level, name: str, message: str, fields: dict[str, object]) -> str:
+    parts = [f"{stamp} [{level.name}] {name}: {_printable(message)}"]
+    parts += [f"{key}={_shown(key, value)}" for key, value in fields.items()]
+    return " ".join(parts)
+
+
+def _json_line(stamp: str, level: Level, name: str, message: str, fields: dict[str, object]) -> str:
+    row: dict[str, object] = {
+        "@timestamp": stamp,
+        "@level": level.name.lower(),
+        "@module": name,
+        "@message": message,
+    }
+    row.update((key, _plain(key, value)) for key, value in fields.items())
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _kept(key: str, value: object) -> object:
+    plain = _plain(key, value)
+    return plain[:LINE_BYTES_MAX] if isinstance(plain, str) else plain
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from base.errors import require
 from fsm import invariants_catalog
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
-from fsm.store import keys, kv, tombstones
+from fsm.store import keys, kv, session, tombstones
 from fsm.store.store import ReadView
 from fsm.store.tables import INDEXES, KVS, TABLES, TOMBSTONES, Table
 
@@ -68,7 +68,11 @@ def _check_kvs(view: ReadView) -> None:
     for key, row in keys.scan(view.txn, view.handles.kvs, b""):
         entry = kv.entry_of(key.decode(), row)
         require(0 < entry.create_index <= entry.modify_index <= view.index, "index order", entry, view.index)
-        require(not entry.session, "a lock held by a session, though there are no sessions", entry)
+        if entry.session:
+            holder = session.get(view, entry.session)
+            spelt = holder.session_id if holder is not None else None
+            require(spelt == entry.session, "a key held by a session that is not there, or spelt otherwise", entry)
+            require(entry.lock_index > 0, "a held key that was never locked", entry)
 
 
 def _check_tombstones(view: ReadView) -> None:
@@ -94,7 +98,6 @@ def _check_secondary(view: ReadView) -> None:
     """The second ways to rows are those that follow from the rows, no more and no less."""
     expected: set[bytes] = set()
     for table in TABLES:
-        if table.entries is not None:
-            expected.update(entry for key, body in rows(view, table) for entry in table.entries(key, body))
+        expected.update(entry for key, body in rows(view, table) for entry in table.all_entries(key, body))
     found = {entry for entry, _ in keys.scan(view.txn, view.handles.secondary, b"")}
     require(found == expected, "rows and the second ways to them differ", sorted(found ^ expected)[:3])

@@ -1,22 +1,13 @@
-"""What must hold between nodes, services, checks, positions and their counters. Part of fsm/invariants.py."""
+"""What must hold between nodes, services, checks, positions, sessions and their counters. Part of fsm/invariants.py."""
 
 from typing import Any
 
 from base.errors import require
-from fsm.store import autopilot, checks, coordinate, keys, nodes, prepared_query, services
+from fsm.store import autopilot, checks, coordinate, keys, nodes, prepared_query, services, session
 from fsm.store.names import JOINT_BYTES, key, lower
 from fsm.store.store import ReadView
-from fsm.store.tables import (
-    AUTOPILOT,
-    CHECKS,
-    COORDINATES,
-    INDEXES,
-    NODES,
-    PREPARED_QUERIES,
-    SERVICES,
-    SESSIONS,
-    Table,
-)
+from fsm.store.tables import AUTOPILOT, CHECKS, COORDINATES, INDEXES, NODES, PREPARED_QUERIES, SERVICES, SESSIONS, Table
+from structs.catalog import CheckStatus
 from structs.coordinate import is_possible
 
 SERVICE_COUNTER_PREFIX = services.counter_of("")
@@ -28,6 +19,7 @@ def check(view: ReadView) -> None:
     _check_services(view)
     _check_checks(view)
     _check_coordinates(view)
+    _check_sessions(view)
     _check_prepared_queries(view)
     config = autopilot.get(view)
     if config is not None:
@@ -101,6 +93,23 @@ def _check_coordinates(view: ReadView) -> None:
         require(row_key == key(found.node, found.segment), "a position isn't where its node says", row_key, found)
         require(is_possible(found.coordinate), "a position where no node can be", found)
         require(view.get(NODES, key(found.node)) is not None, "a position without its node", row_key)
+
+
+def _check_sessions(view: ReadView) -> None:
+    highest = 0
+    for row_key, row in _rows(view, SESSIONS):
+        found = session.of_row(row)
+        _check_indexes(view, SESSIONS, found)
+        highest = max(highest, found.modify_index)
+        require(
+            row_key == found.session_id.encode() == key(found.session_id), "a session isn't where its id says", found
+        )
+        require(view.get(NODES, key(found.node)) is not None, "a session without its node", found)
+        for check_id in found.check_ids:
+            check = checks.get(view, found.node, check_id)
+            require(check is not None, "a session without its check", found, check_id)
+            require(check is None or check.status != CheckStatus.CRITICAL, "a session that its check has ended", found)
+    _check_counter(view, SESSIONS, highest)
 
 
 def _check_prepared_queries(view: ReadView) -> None:

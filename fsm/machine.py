@@ -4,6 +4,8 @@ It has no clock, no chance and no sockets: its state is a function of the entrie
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import lmdb
 
@@ -11,7 +13,18 @@ from base.errors import DiskFailed, require
 from fsm import digest
 from fsm.commands.registry import apply_command
 from fsm.store.store import RING_PREFIX, Batch, ReadView, Store, StoreClosed
+from fsm.store.tables import SESSIONS
 from fsm.watch import WatchRegistry
+
+
+class SessionListener(Protocol):
+    """Whoever keeps time for sessions and lost locks. Called between batches; must be quick and must not raise."""
+
+    def committed(self, sessions: Iterable[bytes], locks_lost: Sequence[tuple[bytes, int]]) -> None:
+        """These sessions (keys of their rows) were created or ended; these keys lost their holder, with lock delays."""
+
+    def replaced(self) -> None:
+        """The whole state was replaced."""
 
 
 class Machine:
@@ -20,6 +33,7 @@ class Machine:
     def __init__(self, store: Store, watches: WatchRegistry) -> None:
         self.store = store
         self.watches = watches
+        self.session_listener: SessionListener | None = None
         self._adopt(store)
 
     def _adopt(self, store: Store) -> None:
@@ -101,9 +115,15 @@ class Machine:
             return
         self._batch = None
         batch.commit()
+        listener = self.session_listener
         if batch.replaced:
+            if listener is not None:
+                listener.replaced()
             self.watches.abandon_all()
         else:
+            sessions = batch.touched_keys[SESSIONS.name]
+            if sessions and listener is not None:
+                listener.committed(sessions, batch.locks_lost)
             self.watches.fire(batch.touched_keys, batch.touched_trees)
 
     def read(self) -> ReadView:
@@ -146,6 +166,8 @@ class Machine:
         old = self.store
         self._adopt(store)
         old.close()
+        if self.session_listener is not None:
+            self.session_listener.replaced()
         self.watches.abandon_all()
 
     def close(self) -> None:

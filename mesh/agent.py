@@ -1,5 +1,7 @@
 """The agent itself, and the members it knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from structs.cluster import Member, MemberStatus
@@ -41,6 +43,27 @@ class Agent:
             )
             for row in rows
         ]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the last interval of what the agent measures: Gauges, Counters, Samples, ..."""
+        answer: dict[str, Any] = self._client.read("/v1/agent/metrics").value.json()
+        return answer
+
+    def host(self) -> dict[str, Any]:
+        """Return facts of the agent's machine: Memory, CPU, Host, Disk, ..."""
+        answer: dict[str, Any] = self._client.read("/v1/agent/host").value.json()
+        return answer
+
+    def tasks(self) -> str:
+        """Return the tree of the agent's tasks; raises NotFound unless the agent has `enable_debug`."""
+        return self._client.read("/debug/tasks").value.body.decode("utf-8", "replace")
+
+    @contextmanager
+    def monitor(self, *, level: str = "INFO", as_json: bool = False) -> Iterator[Iterator[bytes]]:
+        """Iterate over the agent's log: first its newest lines, then each as it is written."""
+        parameters = {"loglevel": level, **({"logjson": "1"} if as_json else {})}
+        with self._client.follow("/v1/agent/monitor", parameters) as stream:
+            yield stream.lines()
 
     def join(self, address: str, *, wan: bool = False) -> None:
         """Make the agent join a cluster through a member's gossip address; `wan`: the pool of all servers."""

@@ -34,6 +34,9 @@ PATH_SAFE = "/-_.~"
 Parameters = Mapping[str, str | Sequence[str]]
 """Of a query; a list stands for a parameter that is repeated."""
 
+QUIET_S = 86_400.0
+"""How long an answer without an end may bring nothing: a log at level ERR should."""
+
 
 class Client:
     """One agent. Use it as a context manager, or call `close`."""
@@ -155,6 +158,10 @@ class Client:
         return self._transport.download(
             self._path(path, read.parameters()), headers=self._headers(), timeout_s=self._timeout_s * 4
         )
+
+    def follow(self, path: str, parameters: Parameters) -> AbstractContextManager[ByteStream]:
+        """GET whose body has no end; not repeated. It may be quiet for QUIET_S."""
+        return self._transport.download(self._path(path, parameters), headers=self._headers(), timeout_s=QUIET_S)
 
     def upload(self, path: str, chunks: Iterable[bytes], bytes_count: int) -> Reply:
         """PUT whose body is sent piece by piece; not repeated."""

@@ -46,6 +46,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
             raise Internal(f"the agent's answer is not JSON: {error}") from error
 
 
+LINE_BYTES_MAX = 64 * 1024
+"""Of a line that is read as it arrives: the agent's own are a sixteenth of it."""
+
+
 class ByteStream:
     """The body of an answer, read piece by piece."""
 
@@ -64,6 +68,20 @@ class ByteStream:
                     raise OutcomeUnknown("the answer broke off")
                 return
             yield chunk
+
+    def lines(self) -> Iterator[bytes]:
+        """Iterate over lines, without their ends, as they arrive; ends where the agent ends the answer or breaks off.
+
+        A longer line than LINE_BYTES_MAX comes in pieces.
+        """
+        while True:
+            try:
+                line = self._response.readline(LINE_BYTES_MAX)
+            except (OSError, ValueError, http.client.HTTPException):
+                return  # an answer without an end of its own ends in no other way
+            if not line:
+                return
+            yield line.rstrip(b"\r\n")
 
 
 class Transport:

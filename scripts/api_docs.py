@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import inspect
+import json
 import pkgutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 import server.endpoints  # noqa: E402
 from acl.access import Access, Need  # noqa: E402
 from agent.http import endpoints  # noqa: E402
+from agent.http.describing import description  # noqa: E402
 from agent.http.registry import ROUTES, Endpoint, Route  # noqa: E402
 from agent.http.settings import HTTPLimits  # noqa: E402
 from server.endpoints.registry import METHODS, STREAMS  # noqa: E402
@@ -30,6 +32,7 @@ FRONT = """# API
 
 * [HTTP API](http.md): what every agent answers to clients. Paths, parameters, headers and texts are Consul's;
   [compatibility](../compatibility.md) tells what differs.
+* [OpenAPI](openapi.json): the same for programs; tests send what it allows, and more, to a real server.
 * [RPC methods](rpc.md): what servers answer to agents and to one another.
 """
 
@@ -155,10 +158,20 @@ def rpc_page() -> str:
     return RPC_INTRODUCTION.format(notice=NOTICE) + "\n".join(rows) + "\n"
 
 
+def openapi() -> str:
+    """Return docs/api/openapi.json."""
+    return json.dumps(description(), indent=2) + "\n"
+
+
 def pages() -> dict[str, str]:
     """Return all pages by file name."""
     assert endpoints.__all__  # importing it registered the routes
-    return {"README.md": FRONT.format(notice=NOTICE), "http.md": http_page(), "rpc.md": rpc_page()}
+    return {
+        "README.md": FRONT.format(notice=NOTICE),
+        "http.md": http_page(),
+        "rpc.md": rpc_page(),
+        "openapi.json": openapi(),
+    }
 
 
 def main() -> int:

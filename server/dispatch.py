@@ -13,6 +13,7 @@ from typing import Any
 from base import codec
 from base.codec import Record
 from base.errors import PermissionDenied, Refused
+from base.telemetry import counter
 from server.endpoints.registry import (
     METHODS,
     ByteStream,
@@ -33,6 +34,9 @@ from structs.foreign.row import ForeignMethod
 from structs.query import FROM_ELSEWHERE_MARK, NO_PATH_TEXT
 
 MARKS = (FORWARDED_MARK, FROM_ELSEWHERE_MARK)
+
+_requests = counter("rpc.request")
+_cross = counter("rpc.cross-dc")
 
 
 def split_mark(name: str) -> tuple[str, str]:
@@ -95,6 +99,7 @@ class Dispatcher:
         return self._call_slowly(method, request)
 
     async def _call_elsewhere(self, datacenter: str, method: Method, request: Any) -> Any:
+        _cross.increment()
         return codec.decode(method.reply, await self._elsewhere.call(datacenter, method, request, None))
 
     async def _call_slowly(self, method: Method, request: Any) -> Any:
@@ -108,6 +113,7 @@ class Dispatcher:
     def handle(self, name: str, body: bytes, caller: Caller) -> bytes | Awaitable[bytes]:
         """Return the encoded reply to a remote call, or a coroutine of it. Raises what the method raises."""
         self._remote_total += 1
+        _requests.increment()
         mark, name = split_mark(name)
         method = method_named(name)
         self._check_caller(method, caller)

@@ -29,6 +29,7 @@ from msgspec.structs import replace
 
 from base import codec
 from base.errors import MeshError, NoLeader, NotReady, OutcomeUnknown, Unreachable
+from base.telemetry import TELEMETRY
 from server.consensus import Consensus
 from server.endpoints.registry import Kind, Method
 from server.reads import JITTER_FRACTION, WAIT_S_DEFAULT, WAIT_S_MAX, Reads
@@ -139,7 +140,10 @@ class Forwarding:
                 if stale or self._raft.is_leader():
                     if reads:
                         return await self._reads.answer(method, request, deadline_s=deadline_s)
-                    return await here(method, request)
+                    begun_s = TELEMETRY.now_s()
+                    reply = await here(method, request)
+                    method.took_ms.since(begun_s)
+                    return reply
                 leader = self._leader_elsewhere(forwarded)
                 if blocking:
                     request, body = _with_wait(request, deadline_s - trio.current_time()), None

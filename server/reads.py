@@ -16,6 +16,7 @@ from typing import Any
 import trio
 
 from base.errors import NoLeader
+from base.telemetry import TELEMETRY, samples
 from fsm.machine import Machine
 from fsm.store.store import ReadView
 from fsm.watch import WatchSet
@@ -28,6 +29,8 @@ WAIT_S_DEFAULT = 300.0
 WAIT_S_MAX = 600.0
 JITTER_FRACTION = 1 / 16
 """Spreads the waiters that were started together, so that they do not come back together."""
+
+_consistent_ms = samples("rpc.consistentRead")
 
 
 class Reads:
@@ -99,7 +102,9 @@ class Reads:
             return
         if not self._raft.is_leader():
             raise NoLeader
+        begun_s = TELEMETRY.now_s()
         await self._raft.confirm_leadership(timeout_s=self._hold_s)
+        _consistent_ms.since(begun_s)
 
     def _evaluate(self, method: Method, request: Any, consistency: Consistency) -> tuple[Any, WatchSet, int]:
         watch_set = WatchSet()

@@ -22,12 +22,14 @@ import server.endpoints.operator
 import server.endpoints.prepared_query
 import server.endpoints.snapshot
 import server.endpoints.status
-import server.endpoints.txn  # noqa: F401  # each registers its methods
+import server.endpoints.txn
+import server.endpoints.usage  # noqa: F401  # each registers its methods
 from base.chance import Chance
 from base.clock import Clock, RealClock
 from base.errors import ConfigInvalid
 from base.log import get_logger
 from base.network import Network, Stream, join_address
+from base.telemetry import TELEMETRY
 from fsm.machine import Machine
 from rpc.caller import Caller
 from rpc.foreign import ForeignServer
@@ -54,6 +56,7 @@ from server.raft.timings import Timings
 from server.reads import Reads
 from server.router import Router
 from server.services import Services
+from server.telemetry import ServerGauges
 from structs.cluster import Member, Peer
 from structs.members import server_facts
 
@@ -179,6 +182,7 @@ class Server:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Raises ConfigInvalid, DiskFailed or InvariantBroken, possibly in a group."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._measure)
             await nursery.start(self._pool.run)
             try:
                 address = await nursery.start(self.listener.run)
@@ -197,6 +201,10 @@ class Server:
                 nursery.start_soon(self.flooding.run)
             _log.info("serving", rpc=address, id=self._peer.server_id, bootstrapped=self.raft.bootstrapped())
             task_status.started()
+
+    async def _measure(self) -> None:
+        with TELEMETRY.reader(ServerGauges(self).read):
+            await trio.sleep_forever()
 
     # What gossip says
 

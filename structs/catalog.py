@@ -258,6 +258,7 @@ class ServiceRequest(Record, frozen=True, kw_only=True):
     """RPC Catalog.ServiceNodes, Health.ServiceNodes and Health.ServiceChecks: the instances of one name.
 
     `tags`: all of them are needed, in any case. `connect`: those that take mesh connections for that name instead.
+    `address`, where the name is "" (Catalog.ServiceNodes only): the instances that have this address of their own.
     """
 
     service: str
@@ -266,6 +267,7 @@ class ServiceRequest(Record, frozen=True, kw_only=True):
     node_meta: dict[str, str] = {}
     source: QuerySource = QuerySource()
     options: QueryOptions = QueryOptions()
+    address: str = ""
 
 
 class ServiceInstance(Record, frozen=True, kw_only=True):
@@ -290,6 +292,27 @@ class ChecksInStateRequest(Record, frozen=True, kw_only=True):
     node_meta: dict[str, str] = {}
     source: QuerySource = QuerySource()
     options: QueryOptions = QueryOptions()
+
+
+class NodeInfo(Record, frozen=True, kw_only=True):
+    """A node with everything on it."""
+
+    node: Node
+    services: list[NodeService] = []
+    checks: list[HealthCheck] = []
+
+
+class NodeDumpRequest(Record, frozen=True, kw_only=True):
+    """RPC Internal.NodeDump."""
+
+    options: QueryOptions = QueryOptions()
+
+
+class NodeDumpReply(Record, frozen=True, kw_only=True):
+    """Of Internal.NodeDump and Internal.NodeInfo (none where the node is unknown): by name."""
+
+    nodes: list[NodeInfo]
+    meta: QueryMeta = QueryMeta()
 
 
 class DatacentersReply(Record, frozen=True, kw_only=True):

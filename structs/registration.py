@@ -17,6 +17,7 @@ from structs.catalog import (
     HealthCheck,
     NodeService,
     RegisterCommand,
+    Weights,
 )
 
 REGISTRATION_BYTES_MAX = 512 * 1024
@@ -25,6 +26,8 @@ NAME_BYTES_MAX = 1024
 """A name or id of a node, service or check, in UTF-8: three of them, escaped, still fit into one key."""
 ADDRESSES_OF_ALL = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  # refused, not bound
 """What one can listen on but not connect to."""
+WEIGHT_MAX = 65535
+"""What an SRV record can say."""
 _DASHES = (8, 13, 18, 23)
 _UUID_CHARACTERS = 36
 
@@ -69,12 +72,33 @@ def _completed_service(service: NodeService) -> NodeService:
         raise Refused("Invalid service address")
     check_name("Service name", service.service)
     check_name("Service ID", service.service_id)
+    service = _with_one_destination(service)
     complaints = _proxy_complaints(service) if service.kind == CONNECT_PROXY else []
     if complaints:
         count = "1 error" if len(complaints) == 1 else f"{len(complaints)} errors"
         raise Refused(f"{count} occurred:\n\n" + "\n".join(f"* {complaint}" for complaint in complaints))
     _check_meta(service.meta)
+    _check_weights(service.weights)
     return replace(service, service_id=service.service_id or service.service)
+
+
+def _with_one_destination(service: NodeService) -> NodeService:
+    """Return a service whose two fields for what it is the proxy of agree; the newer one counts where both are set."""
+    proxy = service.proxy
+    if proxy is None or proxy.destination_service_name == service.proxy_destination:
+        return service
+    if proxy.destination_service_name:
+        return replace(service, proxy_destination=proxy.destination_service_name)
+    return replace(service, proxy=replace(proxy, destination_service_name=service.proxy_destination))
+
+
+def _check_weights(weights: Weights) -> None:
+    if weights.passing < 1:
+        raise Refused("Passing must be greater than 0")
+    if weights.warning < 0:
+        raise Refused("Warning must be greater or equal than 0")
+    if max(weights.passing, weights.warning) > WEIGHT_MAX:
+        raise Refused(f"DNS Weight must be between 0 and {WEIGHT_MAX}")
 
 
 def _proxy_complaints(service: NodeService) -> list[str]:

@@ -19,6 +19,7 @@ from agent.config.sources import LISTS, CommandLine, Source, joined, parse_comma
 from agent.config.values import checked
 from base.errors import ConfigInvalid
 from base.secret import Secret
+from base.telemetry import TelemetrySettings
 
 Role = Literal["agent", "server"]
 
@@ -181,6 +182,7 @@ class Builder:
             log_level=self._log_level(),
             log_json=values["log_json"],
             log_file=values["log_file"],
+            telemetry=self._telemetry(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
@@ -293,6 +295,25 @@ class Builder:
             raft_snapshot_threshold=values["raft_snapshot_threshold"],
             raft_snapshot_interval_s=values["raft_snapshot_interval"],
             raft_trailing_logs=values["raft_trailing_logs"],
+        )
+
+    def _telemetry(self) -> TelemetrySettings:
+        values = self._values
+        allowed: list[str] = []
+        blocked: list[str] = []
+        for text in values["telemetry.prefix_filter"]:
+            kind, start = text[:1], text[1:]
+            if kind not in ("+", "-") or not start:
+                self._complain("telemetry.prefix_filter", f"{text!r} must begin with + or - and name something")
+            else:
+                (allowed if kind == "+" else blocked).append(start)
+        return TelemetrySettings(
+            prefix=values["telemetry.metrics_prefix"],
+            host_name="" if values["telemetry.disable_hostname"] else addresses.host_name(),
+            allowed=tuple(allowed),
+            blocked=tuple(blocked),
+            filter_default=values["telemetry.filter_default"],
+            prometheus_retention_s=values["telemetry.prometheus_retention_time"],
         )
 
     def _response_headers(self) -> dict[str, str]:

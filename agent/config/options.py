@@ -245,7 +245,30 @@ _TLS = (
     _row("server_name", Kind.TEXT, "", "Name this node asks for in TLS. Default: server.<datacenter>.<domain>."),
 )
 
-OPTIONS: tuple[Option, ...] = (*_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *LATER)
+_TELEMETRY = (
+    _row("enable_debug", Kind.BOOL, False, "Serve /debug/tasks. Development mode does."),
+    _row("telemetry.metrics_prefix", Kind.TEXT, "consul", "First part of the name of every metric."),
+    _row("telemetry.disable_hostname", Kind.BOOL, False, "Leave the host's name out of the names of gauges."),
+    _row("telemetry.filter_default", Kind.BOOL, True, "Show metrics that no filter names.", reloadable=True),
+    _row(
+        "telemetry.prefix_filter",
+        Kind.TEXTS,
+        [],
+        'Beginnings of names to show ("+") or not ("-").',
+        reloadable=True,
+    ),
+    _row(
+        "telemetry.prometheus_retention_time",
+        Kind.DURATION,
+        "0s",
+        "Above 0, metrics can be read in Prometheus' format; counters run from the start in any case.",
+        reloadable=True,
+    ),
+)
+
+OPTIONS: tuple[Option, ...] = (
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *LATER,
+)  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}
 BY_FLAG: dict[str, Option] = {option.flag: option for option in OPTIONS if option.flag}
 SECTIONS: frozenset[str] = frozenset(

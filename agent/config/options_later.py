@@ -19,6 +19,21 @@ def _rows(kind: Kind, default: object, prefix: str, docs: dict[str, str], **more
     return tuple(_row(prefix + name, kind, default, doc, **more) for name, doc in docs.items())
 
 
+_PULLED = "nothing is sent there: metrics are read from /v1/agent/metrics, also as Prometheus reads them"
+_CIRCONUS = (
+    "api_token",
+    "api_app",
+    "api_url",
+    "submission_interval",
+    "submission_url",
+    "check_id",
+    "check_instance_id",
+    "check_search_tag",
+    "check_display_name",
+    "check_tags",
+    "broker_id",
+    "broker_select_tag",
+)
 _SUITES = "the library's own choice of strong suites is used"
 
 _PORTS = (
@@ -265,7 +280,6 @@ _REST = (
     _row("auto_reload_config", Kind.BOOL, False, "Reload when a file changes.", flag="auto-reload-config"),
     _row("raft_logstore_verification", Kind.OPAQUE, {}, "Checksums of the log; here always."),
     _row("reporting", Kind.OPAQUE, {}, "Usage reports; there are none."),
-    _row("enable_debug", Kind.BOOL, False, "Profiling endpoints."),
     _row("enable_syslog", Kind.BOOL, False, "Log to syslog.", flag="syslog"),
     _row("syslog_facility", Kind.TEXT, "LOCAL0", "Facility of syslog."),
     _row("log_rotate_bytes", Kind.INT, 0, "Rotate the log file at this size.", flag="log-rotate-bytes", least=0),
@@ -273,7 +287,15 @@ _REST = (
         "log_rotate_duration", Kind.DURATION, "24h", "Rotate the log file after this time.", flag="log-rotate-duration"
     ),
     _row("log_rotate_max_files", Kind.INT, 0, "Old log files to keep.", flag="log-rotate-max-files", least=-1),
-    _row("telemetry", Kind.OPAQUE, {}, "Where metrics are sent."),
+    _row("telemetry.statsd_address", Kind.TEXT, "", "A statsd server.", caution=_PULLED),
+    _row("telemetry.statsite_address", Kind.TEXT, "", "A statsite server.", caution=_PULLED),
+    _row("telemetry.dogstatsd_addr", Kind.TEXT, "", "A DogStatsD server.", caution=_PULLED),
+    _row("telemetry.dogstatsd_tags", Kind.TEXTS, [], "Tags for it.", caution=_PULLED),
+    *_rows(Kind.TEXT, "", "telemetry.circonus_", dict.fromkeys(_CIRCONUS, "Circonus."), caution=_PULLED),
+    _row("telemetry.circonus_check_force_metric_activation", Kind.BOOL, False, "Circonus.", caution=_PULLED),
+    _row("telemetry.enable_host_metrics", Kind.BOOL, False, "Measure the machine, not only this process."),
+    _row("telemetry.disable_per_tenancy_usage_metrics", Kind.BOOL, False, "Leave out usage by tenancy."),
+    _row("telemetry.retry_failed_connection", Kind.BOOL, True, "Try a sink again that cannot be reached."),
     _row("ui_config.enabled", Kind.BOOL, False, "Serve the web pages.", flag="ui"),
     _row("ui_config.dir", Kind.TEXT, "", "Folder of other web pages.", flag="ui-dir"),
     _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web pages.", flag="ui-content-path"),

@@ -25,7 +25,16 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
         rpc_rate_per_s=new.limits.rpc_rate_per_s,
         rpc_burst_max=new.limits.rpc_burst_max,
     )
-    config = msgspec.structs.replace(old, log_level=new.log_level, limits=limits, raw={**old.raw, **taken})
+    telemetry = msgspec.structs.replace(
+        old.telemetry,
+        allowed=new.telemetry.allowed,
+        blocked=new.telemetry.blocked,
+        filter_default=new.telemetry.filter_default,
+        prometheus_retention_s=new.telemetry.prometheus_retention_s,
+    )
+    config = msgspec.structs.replace(
+        old, log_level=new.log_level, limits=limits, telemetry=telemetry, raw={**old.raw, **taken}
+    )
     return Reloaded(
         config=config,
         changed=tuple(taken),

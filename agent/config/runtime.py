@@ -6,6 +6,7 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 import msgspec
 
 from base.secret import Secret
+from base.telemetry import TelemetrySettings
 
 
 class HostPort(msgspec.Struct, frozen=True):
@@ -183,6 +184,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_json: bool
     log_file: str
 
+    telemetry: TelemetrySettings
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""

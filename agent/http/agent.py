@@ -14,6 +14,8 @@ from agent.membership import JOIN_WAN_TEXT, JoinReport
 from base.errors import InvalidRequest, OutcomeUnknown, Refused
 from structs.cluster import Member
 
+BUILD_DATE = "1970-01-01T00:00:01Z"
+"""Builds are reproducible: they have no date. Clients parse it, so it is one."""
 SEGMENTS_KNOWN = ("", "_all")
 """There are no segments but the default one."""
 
@@ -38,11 +40,13 @@ class ConfigJSON(msgspec.Struct, frozen=True, kw_only=True):
     """The stable part of an agent's configuration."""
 
     datacenter: str = msgspec.field(name="Datacenter")
+    primary_datacenter: str = msgspec.field(name="PrimaryDatacenter")
     node_name: str = msgspec.field(name="NodeName")
     node_id: str = msgspec.field(name="NodeID")
     revision: str = msgspec.field(name="Revision")
     server: bool = msgspec.field(name="Server")
     version: str = msgspec.field(name="Version")
+    build_date: str = msgspec.field(name="BuildDate", default=BUILD_DATE)
 
 
 class SelfJSON(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +58,14 @@ class SelfJSON(msgspec.Struct, frozen=True, kw_only=True):
     member: MemberJSON = msgspec.field(name="Member")
     statistics: Mapping[str, Mapping[str, str]] = msgspec.field(name="Stats")
     meta: Mapping[str, str] = msgspec.field(name="Meta")
+    xds: Mapping[str, object] = msgspec.field(name="xDS")
 
 
 class VersionJSON(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of /v1/agent/version."""
 
     revision: str = msgspec.field(name="SHA")
-    build_date: str = msgspec.field(name="BuildDate", default="1970-01-01T00:00:01Z")
+    build_date: str = msgspec.field(name="BuildDate", default=BUILD_DATE)
     version: str = msgspec.field(name="HumanVersion")
     fips: str = msgspec.field(name="FIPS", default="")
 
@@ -87,6 +92,7 @@ def config_json(agent: AgentInfo) -> ConfigJSON:
     """Return the stable part of the configuration."""
     return ConfigJSON(
         datacenter=agent.datacenter,
+        primary_datacenter=str(agent.configuration().get("primary_datacenter") or "") or agent.datacenter,
         node_name=agent.node_name,
         node_id=agent.node_id,
         revision=agent.revision,
@@ -107,8 +113,15 @@ def self(context: RequestContext) -> Response:
             member=member_json(agent.self_member()),
             statistics=agent.statistics(),
             meta=agent.meta(),
+            xds=xds_json(agent.configuration()),
         )
     )
+
+
+def xds_json(configuration: Mapping[str, object]) -> dict[str, object]:
+    """Return where proxies get their configuration; -1: nowhere."""
+    plain, secure = configuration.get("GRPCPort", -1), configuration.get("GRPCTLSPort", -1)
+    return {"SupportedProxies": {}, "Port": plain, "Ports": {"Plaintext": plain, "TLS": secure}}
 
 
 @route("/v1/agent/version", "GET", access=AGENT_READ, is_write=False)

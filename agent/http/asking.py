@@ -15,6 +15,7 @@ Reply = TypeVar("Reply", bound=Record)
 _woken: tuple[Any, Callable[[Any], Response], Response] | None = None
 """The reply that woke somebody last, and the answer made of it. One at a time: large ones are not hoarded."""
 Build = Callable[[QueryOptions], Record]
+Finish = Callable[[Reply], Response]
 
 
 def ask(

@@ -1,119 +1,42 @@
-"""/v1/catalog: HTTP <-> Catalog.* calls. Source: HTTP API, section 2."""
+"""/v1/catalog: HTTP <-> Catalog.* calls. Source: HTTP API, section 2; modern deltas, section 5."""
 
 from collections.abc import Awaitable
 
-import msgspec
+from msgspec.structs import replace
 
-from acl.access import NOBODY, node_read
+from acl.access import NOBODY, node_read, node_write, service_read
 from agent.http.asking import ask, tell
-from agent.http.parameters import Query, checked_name, refuse_filter
+from agent.http.catalog_body import parse_deregistration, parse_registration
+from agent.http.catalog_json import (
+    NodeServiceListJSON,
+    NodeServicesJSON,
+    node_json,
+    service_json,
+    service_node_json,
+)
+from agent.http.parameters import Query, checked_name, datacenter_of, refuse_filter
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, Response, discovery_headers, json_response
+from base.errors import InvalidRequest
 from structs.catalog import (
     DatacentersReply,
+    DeregisterRequest,
     ListNodesReply,
     ListNodesRequest,
-    Node,
+    ListServicesReply,
+    ListServicesRequest,
     NodeRequest,
-    NodeService,
     NodeServicesReply,
     QuerySource,
+    RegisterRequest,
+    ServiceNodesReply,
+    ServiceRequest,
 )
 from structs.cluster import Empty
-from structs.query import QueryOptions
+from structs.query import QueryOptions, WriteOptions
 
 NEAR_AGENT = "_agent"
 """In `near`: the node of the agent that was asked."""
-
-
-class NodeJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """A node as clients see it. Maps that were never set are null."""
-
-    node_id: str = msgspec.field(name="ID")
-    node: str = msgspec.field(name="Node")
-    address: str = msgspec.field(name="Address")
-    datacenter: str = msgspec.field(name="Datacenter")
-    tagged_addresses: dict[str, str] | None = msgspec.field(name="TaggedAddresses")
-    meta: dict[str, str] | None = msgspec.field(name="Meta")
-    create_index: int = msgspec.field(name="CreateIndex")
-    modify_index: int = msgspec.field(name="ModifyIndex")
-
-
-class ProxyJSON(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A managed proxy; what is not set is left out."""
-
-    command: list[str] | None = msgspec.field(name="Command", default=None)
-    exec_mode: str = msgspec.field(name="ExecMode", default="")
-    config: dict[str, object] | None = msgspec.field(name="Config", default=None)
-
-
-class ConnectJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service has to do with the mesh."""
-
-    native: bool = msgspec.field(name="Native")
-    proxy: ProxyJSON | None = msgspec.field(name="Proxy")
-
-
-class ServiceJSON(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A service of a node. An empty kind is left out; tags are never null."""
-
-    kind: str = msgspec.field(name="Kind", default="")
-    service_id: str = msgspec.field(name="ID")
-    service: str = msgspec.field(name="Service")
-    tags: list[str] = msgspec.field(name="Tags")
-    address: str = msgspec.field(name="Address")
-    meta: dict[str, str] | None = msgspec.field(name="Meta")
-    port: int = msgspec.field(name="Port")
-    enable_tag_override: bool = msgspec.field(name="EnableTagOverride")
-    proxy_destination: str = msgspec.field(name="ProxyDestination")
-    connect: ConnectJSON = msgspec.field(name="Connect")
-    create_index: int = msgspec.field(name="CreateIndex")
-    modify_index: int = msgspec.field(name="ModifyIndex")
-
-
-class NodeServicesJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """A node and its services by id."""
-
-    node: NodeJSON = msgspec.field(name="Node")
-    services: dict[str, ServiceJSON] = msgspec.field(name="Services")
-
-
-def node_json(node: Node) -> NodeJSON:
-    """Return a node in its wire shape."""
-    return NodeJSON(
-        node_id=node.node_id,
-        node=node.node,
-        address=node.address,
-        datacenter=node.datacenter,
-        tagged_addresses=node.tagged_addresses,
-        meta=node.meta,
-        create_index=node.create_index,
-        modify_index=node.modify_index,
-    )
-
-
-def service_json(service: NodeService) -> ServiceJSON:
-    """Return a service in its wire shape."""
-    proxy = service.connect.proxy
-    return ServiceJSON(
-        kind=service.kind,
-        service_id=service.service_id,
-        service=service.service,
-        tags=service.tags or [],
-        address=service.address,
-        meta=service.meta,
-        port=service.port,
-        enable_tag_override=service.enable_tag_override,
-        proxy_destination=service.proxy_destination,
-        connect=ConnectJSON(
-            native=service.connect.native,
-            proxy=None
-            if proxy is None
-            else ProxyJSON(command=proxy.command or None, exec_mode=proxy.exec_mode, config=proxy.config or None),
-        ),
-        create_index=service.create_index,
-        modify_index=service.modify_index,
-    )
 
 
 def source_of(context: RequestContext) -> QuerySource:
@@ -183,3 +106,130 @@ def _node_answer(reply: NodeServicesReply) -> Response:
         return Response(200, b"null", JSON_TYPE, headers)
     services = {service.service_id: service_json(service) for service in reply.services}
     return json_response(NodeServicesJSON(node=node_json(reply.node), services=services), headers=headers)
+
+
+@route("/v1/catalog/node-services/", "GET", access=node_read("node"), is_write=False)
+def node_services(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return a node and the list of its services; an unknown node is `null` and has none.
+
+    Blocking; consistency modes.
+    """
+    refuse_filter(context.query)
+    name = checked_name(context.remainder, "node name")
+
+    def build(options: QueryOptions) -> NodeRequest:
+        return NodeRequest(node=name, options=options)
+
+    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, _node_services_answer, is_discovery=True)
+
+
+def _node_services_answer(reply: NodeServicesReply) -> Response:
+    value = NodeServiceListJSON(
+        node=node_json(reply.node) if reply.node is not None else None,
+        services=[service_json(service) for service in reply.services],
+    )
+    return json_response(value, headers=discovery_headers(reply.meta))
+
+
+@route("/v1/catalog/services", "GET", access=service_read(), is_write=False)
+def services(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the names of all services, each with the tags of all its instances together.
+
+    Blocking; consistency modes. `node-meta=key:value`, repeatable: only instances on nodes with these.
+    """
+    refuse_filter(context.query)
+    node_meta = node_meta_of(context.query)
+
+    def build(options: QueryOptions) -> ListServicesRequest:
+        return ListServicesRequest(node_meta=node_meta, options=options)
+
+    return ask(context, "Catalog.ListServices", build, ListServicesReply, _services_answer, is_discovery=True)
+
+
+def _services_answer(reply: ListServicesReply) -> Response:
+    return json_response(reply.services, headers=discovery_headers(reply.meta))
+
+
+def service_request_of(context: RequestContext, *, connect: bool) -> ServiceRequest:
+    """Return the instances that a path and its query ask for, without options; raises InvalidRequest."""
+    return ServiceRequest(
+        service=checked_name(context.remainder, "service name"),
+        tags=context.query.values.get("tag", []),
+        connect=connect,
+        node_meta=node_meta_of(context.query),
+        source=source_of(context),
+    )
+
+
+@route("/v1/catalog/service/", "GET", access=service_read("service"), is_write=False)
+def service(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the instances of a service, each with its node, by node and id. Blocking; consistency modes.
+
+    `tag`, repeatable: only instances with all of these. `near`, `node-meta`: as for /v1/catalog/nodes.
+    """
+    return _instances(context, connect=False)
+
+
+@route("/v1/catalog/connect/", "GET", access=service_read("service"), is_write=False)
+def connect(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the instances that take mesh connections for a service: its proxies, and itself where it is native.
+
+    Otherwise as /v1/catalog/service.
+    """
+    return _instances(context, connect=True)
+
+
+def _instances(context: RequestContext, *, connect: bool) -> Response | Awaitable[Response]:
+    refuse_filter(context.query)
+    wanted = service_request_of(context, connect=connect)
+
+    def build(options: QueryOptions) -> ServiceRequest:
+        return replace(wanted, options=options)
+
+    return ask(context, "Catalog.ServiceNodes", build, ServiceNodesReply, _instances_answer, is_discovery=True)
+
+
+def _instances_answer(reply: ServiceNodesReply) -> Response:
+    rows = [service_node_json(instance) for instance in reply.instances]
+    return json_response(rows, headers=discovery_headers(reply.meta))
+
+
+@route("/v1/catalog/register", "PUT", access=node_write("command.node"), is_write=True)
+def register(context: RequestContext) -> Response | Awaitable[Response]:
+    """Register a node, perhaps a service of it, and checks; all of it or nothing. Agents do this by themselves.
+
+    Body: `{"Node", "Address", "ID", "Datacenter", "TaggedAddresses", "NodeMeta", "Service", "Check", "Checks",
+    "SkipNodeUpdate"}`.
+    """
+    try:
+        command, datacenter = parse_registration(context.body)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"Request decode failed: {error}") from error
+    request = RegisterRequest(command=command, options=_options(context, datacenter))
+    return tell(context, "Catalog.Register", request, Empty, _done)
+
+
+@route("/v1/catalog/deregister", "PUT", access=node_write("command.node"), is_write=True)
+def deregister(context: RequestContext) -> Response | Awaitable[Response]:
+    """Remove a service of a node, else a check of it, else the node with everything on it.
+
+    Body: `{"Node", "ServiceID", "CheckID", "Datacenter"}`. What is not there is no error.
+    """
+    try:
+        command, datacenter = parse_deregistration(context.body)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"Request decode failed: {error}") from error
+    request = DeregisterRequest(command=command, options=_options(context, datacenter))
+    return tell(context, "Catalog.Deregister", request, Empty, _done)
+
+
+def _options(context: RequestContext, datacenter: str) -> WriteOptions:
+    """Return the options of a write whose body may name a datacenter; the query's counts before it."""
+    options = context.write_options()
+    if datacenter and not datacenter_of(context.query):
+        return WriteOptions(token=options.token, datacenter=context.foreign_datacenter(datacenter))
+    return options
+
+
+def _done(_: Empty) -> Response:
+    return Response(200, b"true", JSON_TYPE)

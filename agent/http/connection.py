@@ -19,6 +19,7 @@ from agent.http.response import STREAMED, Composer, Response, text_response
 from agent.http.settings import HTTPLimits
 from base.errors import InvalidRequest
 from base.log import Level, get_logger
+from base.telemetry import TELEMETRY, Samples
 
 OUT_BYTES_HIGH: Final = 256 * 1024
 """Answers to pipelined requests that are gathered before they must leave."""
@@ -34,12 +35,15 @@ _token = re.compile(rb"([?&]token=)[^&]*").sub
 class Work:
     """A request whose answer must be awaited."""
 
-    __slots__ = ("context", "request", "result")
+    __slots__ = ("context", "request", "result", "took_ms")
 
-    def __init__(self, request: Request, result: Awaitable[Response] | Response, context: RequestContext) -> None:
+    def __init__(
+        self, request: Request, result: Awaitable[Response] | Response, context: RequestContext, took_ms: Samples
+    ) -> None:
         self.request = request
         self.result = result
         self.context = context
+        self.took_ms = took_ms
 
 
 class Shared:
@@ -102,8 +106,7 @@ class Connection:
         dispatcher = shared.dispatcher
         while requests and not self.closing and self._out_bytes < OUT_BYTES_HIGH:
             request = requests.popleft()
-            if _log.is_enabled(Level.DEBUG):
-                request.begun_s = trio.current_time()
+            begun_s = request.begun_s = TELEMETRY.now_s()
             prepared = dispatcher.prepare(request)
             if type(prepared) is Response:
                 self.answer(request, prepared)
@@ -115,11 +118,12 @@ class Connection:
             result = dispatcher.run(context, endpoint)
             if type(result) is Response and not shared.composer.is_slow(result, accepts_gzip=request.head.accepts_gzip):
                 self.answer(request, result)
+                endpoint.took_ms.since(begun_s)
                 continue
             self._phase = IDLE
             self.is_blocking = context.is_blocking
             self.deadline_s = shared.now_s + shared.limits.call_s
-            return Work(request, result, context)
+            return Work(request, result, context, endpoint.took_ms)
         if not requests and not self.closing:
             self._after_requests()
         return None
@@ -185,7 +189,7 @@ class Connection:
     def _log_answer(self, request: Request, response: Response) -> None:
         """Tokens stay out of the log (HTTP conventions, section 9)."""
         target = _token(rb"\1<hidden>", request.target).decode("latin-1")
-        took_s = trio.current_time() - request.begun_s if request.begun_s else 0.0
+        took_s = TELEMETRY.now_s() - request.begun_s
         method = request.method.decode()
         _log.debug(f"Request {method} {target}", status=response.status, took_s=took_s, from_address=self.peer)
 
@@ -230,6 +234,7 @@ class Connection:
             await trio.to_thread.run_sync(self.answer, request, response)  # nobody else answers meanwhile
         else:
             self.answer(request, response)
+        work.took_ms.since(request.begun_s)
 
     def cancel(self) -> None:
         """End the connection and whatever it waits for."""
@@ -290,6 +295,10 @@ class Exchange:
             connection.write(piece)
         await connection.send()
         connection.deadline_s = self._shared.now_s + self._shared.limits.call_s
+
+    def stay(self) -> None:
+        """See `agent.http.registry.Exchange`."""
+        self._connection.deadline_s = self._shared.now_s + self._shared.limits.call_s
 
     def end(self, *, complete: bool) -> None:
         """End the answer. An incomplete one lacks its last chunk, and the connection closes."""

@@ -1,6 +1,7 @@
 """One request -> its answer, in the order in which requests are judged (HTTP conventions, section 1)."""
 
 import re
+from collections import deque
 from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
@@ -123,6 +124,8 @@ class Dispatcher:
             response = refused(405, f"method {method} not allowed", is_write=is_write)
             response.headers += allow
             return response
+        if row.streams and request.pieces is None:
+            request.pieces = deque()  # the reader looks for no rule where the head is known and no body follows
         return RequestContext(self._services, request, method, path, remainder, query), endpoint
 
     def _no_route(self, method: str, path: str, query: str) -> Response:

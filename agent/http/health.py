@@ -2,84 +2,26 @@
 
 from collections.abc import Awaitable
 
-import msgspec
+from msgspec.structs import replace
 
-from acl.access import node_read
+from acl.access import node_read, service_read
 from agent.http.asking import ask
-from agent.http.catalog import node_meta_of, source_of
-from agent.http.parameters import checked_name, refuse_filter
+from agent.http.catalog import node_meta_of, service_request_of, source_of
+from agent.http.catalog_json import check_json, instance_json
+from agent.http.parameters import Query, checked_name, parse_bool, refuse_filter
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response
-from base.durations import format_duration
-from structs.catalog import CheckDefinition, ChecksInStateRequest, ChecksReply, HealthCheck, NodeRequest
+from base.errors import InvalidRequest
+from structs.catalog import (
+    ChecksInStateRequest,
+    ChecksReply,
+    CheckStatus,
+    NodeRequest,
+    ServiceInstance,
+    ServiceNodesReply,
+    ServiceRequest,
+)
 from structs.query import QueryOptions
-
-NANOSECONDS_PER_S = 1_000_000_000
-
-
-class DefinitionJSON(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a check does; fields that are not set are left out."""
-
-    http: str = msgspec.field(name="HTTP", default="")
-    tls_skip_verify: bool = msgspec.field(name="TLSSkipVerify", default=False)
-    header: dict[str, list[str]] | None = msgspec.field(name="Header", default=None)
-    method: str = msgspec.field(name="Method", default="")
-    tcp: str = msgspec.field(name="TCP", default="")
-    interval: str = msgspec.field(name="Interval", default="")
-    timeout: str = msgspec.field(name="Timeout", default="")
-    deregister_after: str = msgspec.field(name="DeregisterCriticalServiceAfter", default="")
-
-
-class CheckJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """A check as clients see it; tags are never null."""
-
-    node: str = msgspec.field(name="Node")
-    check_id: str = msgspec.field(name="CheckID")
-    name: str = msgspec.field(name="Name")
-    status: str = msgspec.field(name="Status")
-    notes: str = msgspec.field(name="Notes")
-    output: str = msgspec.field(name="Output")
-    service_id: str = msgspec.field(name="ServiceID")
-    service_name: str = msgspec.field(name="ServiceName")
-    service_tags: list[str] = msgspec.field(name="ServiceTags")
-    definition: DefinitionJSON = msgspec.field(name="Definition")
-    create_index: int = msgspec.field(name="CreateIndex")
-    modify_index: int = msgspec.field(name="ModifyIndex")
-
-
-def _duration_text(nanoseconds: int) -> str:
-    return format_duration(nanoseconds / NANOSECONDS_PER_S) if nanoseconds else ""
-
-
-def _definition_json(definition: CheckDefinition) -> DefinitionJSON:
-    return DefinitionJSON(
-        http=definition.http,
-        tls_skip_verify=definition.tls_skip_verify,
-        header=definition.header or None,
-        method=definition.method,
-        tcp=definition.tcp,
-        interval=_duration_text(definition.interval_ns),
-        timeout=_duration_text(definition.timeout_ns),
-        deregister_after=_duration_text(definition.deregister_after_ns),
-    )
-
-
-def check_json(check: HealthCheck) -> CheckJSON:
-    """Return a check in its wire shape."""
-    return CheckJSON(
-        node=check.node,
-        check_id=check.check_id,
-        name=check.name,
-        status=check.status,
-        notes=check.notes,
-        output=check.output,
-        service_id=check.service_id,
-        service_name=check.service_name,
-        service_tags=check.service_tags or [],
-        definition=_definition_json(check.definition),
-        create_index=check.create_index,
-        modify_index=check.modify_index,
-    )
 
 
 def _checks_answer(reply: ChecksReply) -> Response:
@@ -115,3 +57,73 @@ def state(context: RequestContext) -> Response | Awaitable[Response]:
         return ChecksInStateRequest(state=wanted, node_meta=node_meta, source=source, options=options)
 
     return ask(context, "Health.ChecksInState", build, ChecksReply, _checks_answer, is_discovery=True)
+
+
+@route("/v1/health/checks/", "GET", access=service_read("service"), is_write=False)
+def checks(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the checks of the instances of a service, without those of their nodes. Blocking; consistency modes.
+
+    `near`, `node-meta`: as for /v1/catalog/nodes.
+    """
+    refuse_filter(context.query)
+    wanted = service_request_of(context, connect=False)
+
+    def build(options: QueryOptions) -> ServiceRequest:
+        return replace(wanted, tags=[], options=options)
+
+    return ask(context, "Health.ServiceChecks", build, ChecksReply, _checks_answer, is_discovery=True)
+
+
+@route("/v1/health/service/", "GET", access=service_read("service"), is_write=False)
+def service(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the instances of a service, each with its node, the checks of that and its own.
+
+    Blocking; consistency modes. `passing`: only instances all of whose checks are. `tag`, repeatable: only instances
+    with all of these. `near`, `node-meta`: as for /v1/catalog/nodes.
+    """
+    return _instances(context, connect=False)
+
+
+@route("/v1/health/connect/", "GET", access=service_read("service"), is_write=False)
+def connect(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return the instances that take mesh connections for a service: its proxies, and itself where it is native.
+
+    Otherwise as /v1/health/service.
+    """
+    return _instances(context, connect=True)
+
+
+def _instances(context: RequestContext, *, connect: bool) -> Response | Awaitable[Response]:
+    refuse_filter(context.query)
+    wanted = service_request_of(context, connect=connect)
+    finish = _passing_answer if _only_passing(context.query) else _instances_answer
+
+    def build(options: QueryOptions) -> ServiceRequest:
+        return replace(wanted, options=options)
+
+    return ask(context, "Health.ServiceNodes", build, ServiceNodesReply, finish, is_discovery=True)
+
+
+def _only_passing(query: Query) -> bool:
+    """Return whether `passing` is there and doesn't say no; raises InvalidRequest."""
+    if not query.has("passing"):
+        return False
+    value = query.get("passing")
+    try:
+        return not value or parse_bool(value)
+    except ValueError as error:
+        raise InvalidRequest("Invalid value for ?passing") from error
+
+
+def _instances_answer(reply: ServiceNodesReply) -> Response:
+    rows = [instance_json(instance) for instance in reply.instances]
+    return json_response(rows, headers=discovery_headers(reply.meta))
+
+
+def _passing_answer(reply: ServiceNodesReply) -> Response:
+    rows = [instance_json(instance) for instance in reply.instances if _is_passing(instance)]
+    return json_response(rows, headers=discovery_headers(reply.meta))
+
+
+def _is_passing(instance: ServiceInstance) -> bool:
+    return all(check.status == CheckStatus.PASSING for check in instance.checks)

@@ -93,6 +93,19 @@ def parse_uint64(text: str) -> int:
     return value
 
 
+_BOOLS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "FALSE", "false", "False"), False
+)
+
+
+def parse_bool(text: str) -> bool:
+    """Return a truth value in any of Go's spellings; raises ValueError with Go's wording."""
+    try:
+        return _BOOLS[text]
+    except KeyError:
+        raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax') from None
+
+
 def uint64_parameter(query: Query, name: str) -> int:
     """Return a number that a write carries, 0 where absent; raises Refused (status 500, as clients know it)."""
     if not query.has(name):

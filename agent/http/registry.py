@@ -18,6 +18,7 @@ from agent.http.settings import HTTPSettings
 from agent.membership import JoinReport
 from base.codec import Record
 from base.errors import Refused
+from base.telemetry import Samples, samples_by
 from structs.cluster import Member
 from structs.coordinate import Coordinate
 from structs.query import NO_PATH_TEXT, WriteOptions
@@ -125,6 +126,9 @@ class Exchange(Protocol):
     async def send_piece(self, piece: bytes) -> None:
         """Send the next piece of the body; waits while the client does not keep up."""
 
+    def stay(self) -> None:
+        """There is nothing to send just now: the connection is not to be ended for that."""
+
 
 class Services:
     """What all requests of a listener share."""
@@ -214,7 +218,7 @@ class RequestContext:
         if options.index_min:
             self.is_blocking = True
         if options.datacenter:
-            datacenter = self._foreign(options.datacenter)
+            datacenter = self.foreign_datacenter(options.datacenter)
             parameters = ReadParameters(msgspec.structs.replace(options, datacenter=datacenter), parameters.stale_s_max)
         return parameters
 
@@ -222,10 +226,10 @@ class RequestContext:
         """Return what a write carries; raises as `read_parameters`."""
         options = write_options(self.query, self._token())
         if options.datacenter:
-            return WriteOptions(token=options.token, datacenter=self._foreign(options.datacenter))
+            return WriteOptions(token=options.token, datacenter=self.foreign_datacenter(options.datacenter))
         return options
 
-    def _foreign(self, datacenter: str) -> str:
+    def foreign_datacenter(self, datacenter: str) -> str:
         """Return the name of another datacenter in lower case, "" for our own."""
         datacenter = datacenter.lower()
         if len(datacenter) > DATACENTER_LENGTH_MAX:
@@ -234,7 +238,7 @@ class RequestContext:
 
     def refuse_other_datacenter(self) -> None:
         """Refuse any datacenter but our own, for calls that cannot carry one; raises Refused."""
-        if self._foreign(datacenter_of(self.query)):
+        if self.foreign_datacenter(datacenter_of(self.query)):
             raise Refused(NO_PATH_TEXT)
 
 
@@ -249,21 +253,33 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     access: Access
     is_write: bool
     """Errors of writes say whether anything may have happened."""
+    took_ms: Samples
+    """How long answers took, blocking included."""
 
 
 class Route:
     """One path. `allow` is the value of the Allow header."""
 
-    __slots__ = ("allow", "endpoints", "path", "rule_of")
+    __slots__ = ("allow", "endpoints", "path", "rule_of", "streams")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.endpoints: dict[str, Endpoint] = {}
         self.rule_of: RuleOf = default_rule
+        self.streams = False
+        """Whether bodies and answers travel in pieces: its body rule has no limit."""
         self.allow = ""
 
 
 ROUTES: dict[str, Route] = {}
+_took_ms = samples_by("api.http", "method", "path")
+
+
+def measured_path(path: str) -> str:
+    """Return a route as metrics name it: `v1.kv._` for `/v1/kv/`, without anything a client chose."""
+    return (path.strip("/") + ("/_" if path.endswith("/") else "")).replace("/", ".")
+
+
 _METHODS_ORDER = ("GET", "PUT", "POST", "DELETE")
 
 
@@ -284,9 +300,11 @@ def route(
         for method in methods:
             if method in row.endpoints:
                 raise RuntimeError(f"{method} {path} is registered twice")
-            row.endpoints[method] = Endpoint(handler=handler, access=access, is_write=is_write)
+            took_ms = _took_ms.labelled(method, measured_path(path))
+            row.endpoints[method] = Endpoint(handler=handler, access=access, is_write=is_write, took_ms=took_ms)
         if rule_of is not None:
             row.rule_of = rule_of
+            row.streams = rule_of(HTTPSettings()).bytes_max is None
         row.allow = ",".join(["OPTIONS", *(method for method in _METHODS_ORDER if method in row.endpoints)])
         return handler
 

@@ -55,6 +55,8 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     translate_wan_addresses: bool = False
     pretty_always: bool = False
     """`-dev`: JSON is always indented."""
+    debug_enabled: bool = False
+    """`enable_debug`: /debug answers."""
     token_default: str = ""
     """The agent's user token, for requests that bring none."""
     discovery_stale_s_max: float = 0.0

@@ -1,13 +1,14 @@
 """Applies KV writes: the command of one write, and the shared rules that transactions use as well.
 
-Source: state store specification, section 4. Sessions don't exist yet, so no lock can be taken: `lock` and `unlock`
-answer what they answer for a session that doesn't exist.
+Source: state store specification, section 4. How long a key whose holder ended stays free is asked before a lock is
+logged (server/lock_delays.py), not here: a handler sees no clock.
 """
 
 from collections.abc import Callable
 
 from fsm.commands.refusal import Refusal
-from fsm.store import kv
+from fsm.store import kv, session
+from fsm.store.names import lower
 from fsm.store.store import Batch
 from fsm.store.tables import KVS
 from structs.kv import KVApplyReply, KVCommand, KVVerb
@@ -15,6 +16,7 @@ from structs.kv import KVApplyReply, KVCommand, KVVerb
 MATCHED = KVApplyReply(ok=True)
 NOT_MATCHED = KVApplyReply(ok=False)
 NO_KEY = "Must provide key"
+NO_SESSION = "missing session"
 FLAGS_MAX = (1 << 64) - 1
 
 
@@ -53,19 +55,24 @@ def _delete_tree(batch: Batch, key: bytes, command: KVCommand) -> KVApplyReply:
     return MATCHED
 
 
-def _lock(batch: Batch, key: bytes, command: KVCommand) -> Refusal:
-    return Refusal(text=lock_complaint(command.session))
+def _lock(batch: Batch, key: bytes, command: KVCommand) -> KVApplyReply | Refusal:
+    holder = session.get(batch, command.session)
+    if holder is None:
+        return Refusal(text=lock_complaint(command.session))
+    body = kv.lock(batch, key, command.value, command.flags, holder.session_id, batch.get(KVS, key))
+    return NOT_MATCHED if body is None else MATCHED
 
 
 def _unlock(batch: Batch, key: bytes, command: KVCommand) -> KVApplyReply | Refusal:
     if not command.session:
-        return Refusal(text="missing session")
-    return NOT_MATCHED
+        return Refusal(text=NO_SESSION)
+    body = kv.unlock(batch, key, command.value, command.flags, lower(command.session), batch.get(KVS, key))
+    return NOT_MATCHED if body is None else MATCHED
 
 
-def lock_complaint(session: str) -> str:
-    """Return why `session` can't take a lock."""
-    return f'invalid session "{session}"' if session else "missing session"
+def lock_complaint(session_id: str) -> str:
+    """Return why a session that doesn't exist can't take a lock."""
+    return f'invalid session "{session_id}"' if session_id else NO_SESSION
 
 
 VERBS: dict[KVVerb, Callable[[Batch, bytes, KVCommand], KVApplyReply | Refusal]] = {

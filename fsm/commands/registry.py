@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from base.codec import Record, decode, encode
 from base.errors import InvalidRequest, InvariantBroken
-from fsm.commands import autopilot, catalog, coordinate, kv, prepared_query, restore, tombstone, txn
+from fsm.commands import autopilot, catalog, coordinate, kv, prepared_query, restore, session, tombstone, txn
 from fsm.commands.refusal import Refusal
 from fsm.store.store import Batch
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit
@@ -21,11 +21,13 @@ from structs.catalog import DeregisterCommand, RegisterCommand
 from structs.coordinate import CoordinateBatch
 from structs.kv import KVCommand, TombstoneCommand
 from structs.prepared_query import PreparedQueryCommand
+from structs.session import SessionCommand
 from structs.txn import TxnCommand
 
 REGISTER = 0
 DEREGISTER = 1
 KVS = 2
+SESSION = 3
 TOMBSTONE = 5
 COORDINATES = 6
 PREPARED_QUERY = 7
@@ -68,6 +70,7 @@ COMMANDS = _registry(
     Command(REGISTER, "register", RegisterCommand, catalog.register),
     Command(DEREGISTER, "deregister", DeregisterCommand, catalog.deregister),
     Command(KVS, "kvs", KVCommand, kv.apply),
+    Command(SESSION, "session", SessionCommand, session.apply),
     Command(TOMBSTONE, "tombstone", TombstoneCommand, tombstone.apply),
     Command(COORDINATES, "coordinates", CoordinateBatch, coordinate.apply, ignorable=True),
     Command(PREPARED_QUERY, "prepared-query", PreparedQueryCommand, prepared_query.apply),

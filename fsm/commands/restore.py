@@ -15,10 +15,10 @@ from base.errors import InvalidRequest
 from fsm.commands.refusal import Refusal
 from fsm.digest import DIGEST_BYTES, DIGEST_MASK
 from fsm.store import bulk
-from fsm.store.bulk_rows import RowsRejected
+from fsm.store.bulk_rows import RowsRejected, holders_missing
 from fsm.store.state import ZERO_DIGEST, for_every_table
 from fsm.store.store import RESTORE_KEY, Batch
-from fsm.store.tables import CHECKS, GENERATIONS, KVS, NODES, PREPARED_QUERIES, SERVICES, TABLES, TOMBSTONES
+from fsm.store.tables import CHECKS, GENERATIONS, KVS, NODES, PREPARED_QUERIES, SERVICES, SESSIONS, TABLES, TOMBSTONES
 from structs.archive import RestoreAbort, RestoreBegin, RestoreChunk, RestoreCommit, RestoreReply, RowChunk
 
 CHAIN_START = bytes(32)
@@ -109,11 +109,13 @@ def commit(batch: Batch, command: RestoreCommit) -> RestoreReply | Refusal:
             text=f"the restore is not what was announced: {progress.chunks_count} of {command.chunks_count} chunks, "
             f"{progress.rows_count} of {command.rows_count} rows"
         )
+    if holders_missing(batch.txn, batch.store.generations[_inactive(batch)]):
+        return Refusal(text="the archive cannot be restored: it has a key that is held by a session it doesn't have")
     batch.txn.delete(RESTORE_KEY, db=batch.store.meta)
     batch.index_offset = max(batch.index_offset, progress.index_highest + 1 - batch.raft_index)
     digests = for_every_table(progress.digests)
     batch.replace_generation(_inactive(batch), [int.from_bytes(digest, "little") for digest in digests])
-    for table in (KVS, TOMBSTONES, NODES, SERVICES, CHECKS, PREPARED_QUERIES):
+    for table in (KVS, TOMBSTONES, NODES, SERVICES, CHECKS, SESSIONS, PREPARED_QUERIES):
         # An archive made by hand may lack counters; without them indexes of prefixes could fall.
         batch.raise_counter(table.name, _for_every_table(progress.table_highest)[table.number - 1])
     return RestoreReply(rows_count=progress.rows_count)

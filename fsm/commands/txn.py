@@ -1,18 +1,18 @@
 """Applies transactions: operations in order, each seeing the earlier ones, all or nothing.
 
 Source: state store specification, section 6; modern deltas, section 7. Every operation is attempted and every one
-that fails is reported. The verbs stand in a table; those about locks arrive with sessions, and those on nodes, services
-and checks stand in txn_catalog.py.
+that fails is reported. The verbs on keys stand in a table, those on nodes, services and checks in txn_catalog.py.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from fsm.commands import txn_catalog
-from fsm.commands.kv import FLAGS_MAX, NO_KEY, lock_complaint
+from fsm.commands.kv import FLAGS_MAX, NO_KEY, NO_SESSION, lock_complaint
 from fsm.commands.txn_catalog import CatalogFailed
 from fsm.digest import DIGEST_BYTES
-from fsm.store import keys, kv
+from fsm.store import keys, kv, session
+from fsm.store.names import lower
 from fsm.store.store import Batch, View
 from fsm.store.tables import KVS
 from structs.kv import KVEntry, KVVerb
@@ -64,13 +64,22 @@ def _delete_tree(batch: Batch, op: TxnOp, key: bytes) -> _Results:
 
 
 def _lock(batch: Batch, op: TxnOp, key: bytes) -> _Results:
-    raise _Failed(lock_complaint(op.session))
+    holder = session.get(batch, op.session)
+    if holder is None:
+        raise _Failed(lock_complaint(op.session))
+    body = kv.lock(batch, key, op.value, op.flags, holder.session_id, batch.get(KVS, key))
+    if body is None:
+        raise _Failed(f'failed to lock key "{op.key}", lock is already held')
+    return [_stored(op.key, body)]
 
 
 def _unlock(batch: Batch, op: TxnOp, key: bytes) -> _Results:
     if not op.session:
-        raise _Failed("missing session")
-    raise _Failed(f'failed to unlock key "{op.key}", lock isn\'t held, or is held by another session')
+        raise _Failed(NO_SESSION)
+    body = kv.unlock(batch, key, op.value, op.flags, lower(op.session), batch.get(KVS, key))
+    if body is None:
+        raise _Failed(f'failed to unlock key "{op.key}", lock isn\'t held, or is held by another session')
+    return [_stored(op.key, body)]
 
 
 def _get(view: View, op: TxnOp, key: bytes) -> _Results:
@@ -97,7 +106,7 @@ def _check_session(view: View, op: TxnOp, key: bytes) -> _Results:
     if row is None:
         raise _Failed(f'failed to check session, key "{op.key}" doesn\'t exist')
     entry = kv.entry_of(op.key, row)
-    if entry.session != op.session:
+    if entry.session != lower(op.session):
         raise _Failed(f'failed session check for key "{op.key}", current session "{entry.session}" != "{op.session}"')
     return [TxnResult(entry=entry)]
 

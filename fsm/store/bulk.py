@@ -42,7 +42,7 @@ def load(txn: Any, handles: Handles, chunk: RowChunk, table_before: int, key_bef
     if table is TOMBSTONES:
         for name, body in zip(names, bodies, strict=True):
             txn.put(tombstones.age_key(body, name), name, db=handles.tombstone_ages)
-    if table.number in FITS:
+    if table.number in FITS or table.entries_rare is not None:
         _check_and_derive(txn, handles, table, names, bodies)
     return table, total, highest
 
@@ -79,11 +79,11 @@ def _digested(table: Table, names: list[bytes], bodies: list[bytes]) -> tuple[li
 
 def _check_and_derive(txn: Any, handles: Handles, table: Table, names: list[bytes], bodies: list[bytes]) -> None:
     """Refuse rows that name what isn't there, and make the second ways to the others."""
-    fits = FITS[table.number]
+    fits = FITS.get(table.number)
     for name, body in zip(names, bodies, strict=True):
-        if not fits(txn, handles, name, body):
+        if fits is not None and not fits(txn, handles, name, body):
             raise RowsRejected(f"a row of {table.name} doesn't fit its key or names what is not there: {name!r}")
-        for entry in table.entries(name, body) if table.entries is not None else ():
+        for entry in table.all_entries(name, body):
             keys.put(txn, handles.secondary, entry, b"")
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from base.codec import Record, decode
 from base.errors import InvalidRequest
+from fsm.digest import DIGEST_BYTES
 from fsm.store import autopilot as autopilot_rows
-from fsm.store import keys, kv, secondary, tombstones
+from fsm.store import keys, kv_rows, secondary, tombstones
 from fsm.store.names import JOINT_BYTES, key
 from fsm.store.tables import (
     AUTOPILOT,
@@ -27,9 +28,10 @@ from fsm.store.tables import (
     Table,
 )
 from structs.autopilot import AutopilotConfig
-from structs.catalog import HealthCheck, Node, NodeService
+from structs.catalog import CheckStatus, HealthCheck, Node, NodeService
 from structs.coordinate import NodeCoordinate, is_possible
 from structs.prepared_query import PreparedQuery
+from structs.session import Session
 
 COUNTER_BYTES = 8
 
@@ -44,13 +46,15 @@ class RowsRejected(Exception):
 def kv_highest(body: bytes) -> int:
     """Return ModifyIndex of a row of `kvs`."""
     kind = body[0] if body else -1
-    if kind == kv.KIND_PLAIN and len(body) >= kv.PLAIN.size:
-        _, create, modify = kv.PLAIN.unpack_from(body)
-    elif kind == kv.KIND_FULL and len(body) >= kv.FULL.size:
-        _, create, modify, _, _, session_bytes = kv.FULL.unpack_from(body)
-        session = body[kv.FULL.size : kv.FULL.size + session_bytes]
+    if kind == kv_rows.KIND_PLAIN and len(body) >= kv_rows.PLAIN.size:
+        _, create, modify = kv_rows.PLAIN.unpack_from(body)
+    elif kind == kv_rows.KIND_FULL and len(body) >= kv_rows.FULL.size:
+        _, create, modify, _, lock_index, session_bytes = kv_rows.FULL.unpack_from(body)
+        session = body[kv_rows.FULL.size : kv_rows.FULL.size + session_bytes]
         if len(session) < session_bytes or not session.isascii():
             raise RowsRejected("a key's session is cut off or not ASCII")
+        if session and (session.lower() != session or lock_index == 0):
+            raise RowsRejected("a key is held by what is no session, or was never locked")
     else:
         raise RowsRejected("a key's row is cut off or of an unknown kind")
     if not 0 < create <= modify:
@@ -98,10 +102,6 @@ def _coordinate_highest(body: bytes) -> int:
     return 0
 
 
-def _session_highest(body: bytes) -> int:
-    raise RowsRejected("sessions are not known to this version")
-
-
 HIGHEST: dict[int, Callable[[bytes], int]] = {
     KVS.number: kv_highest,
     TOMBSTONES.number: tombstone_highest,
@@ -111,7 +111,7 @@ HIGHEST: dict[int, Callable[[bytes], int]] = {
     CHECKS.number: _record_highest(HealthCheck, CHECKS),
     COORDINATES.number: _coordinate_highest,
     AUTOPILOT.number: _record_highest(AutopilotConfig, AUTOPILOT),
-    SESSIONS.number: _session_highest,
+    SESSIONS.number: _record_highest(Session, SESSIONS),
     PREPARED_QUERIES.number: _record_highest(PreparedQuery, PREPARED_QUERIES),
 }
 
@@ -152,6 +152,17 @@ def _autopilot_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> 
     return row_key == autopilot_rows.KEY
 
 
+def _session_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
+    session = decode(Session, body)
+    if row_key != key(session.session_id) or row_key != session.session_id.encode(errors="surrogatepass"):
+        return False
+    for check_id in session.check_ids:
+        row = keys.get(txn, handles.pair(CHECKS), key(session.node, check_id))
+        if row is None or decode(HealthCheck, memoryview(row)[:-DIGEST_BYTES]).status == CheckStatus.CRITICAL:
+            return False
+    return _has(txn, handles, NODES, key(session.node))
+
+
 def _prepared_query_fits(txn: Any, handles: Handles, row_key: bytes, body: bytes) -> bool:
     query = decode(PreparedQuery, body)
     if not query.query_id or row_key != key(query.query_id):
@@ -175,5 +186,23 @@ FITS: dict[int, Callable[[Any, Handles, bytes, bytes], bool]] = {
     CHECKS.number: _check_fits,
     COORDINATES.number: _coordinate_fits,
     AUTOPILOT.number: _autopilot_fits,
+    SESSIONS.number: _session_fits,
     PREPARED_QUERIES.number: _prepared_query_fits,
 }
+
+# Tables that refer to later ones: asked when everything is there
+
+
+def holders_missing(txn: Any, handles: Handles) -> bool:
+    """Return whether a key of this generation is held by a session that is not there."""
+    pair = handles.secondary
+    target: bytes | None = secondary.KEYS_BY_SESSION
+    while target is not None and (item := keys.seek(txn, pair, target)) is not None:
+        entry = item[0]
+        if not entry.startswith(secondary.KEYS_BY_SESSION):
+            break
+        holder = entry[len(secondary.KEYS_BY_SESSION) : entry.index(JOINT_BYTES)]
+        if not _has(txn, handles, SESSIONS, holder):
+            return True
+        target = keys.successor(secondary.KEYS_BY_SESSION + holder + JOINT_BYTES)
+    return False

@@ -1,6 +1,7 @@
 """What is registered: nodes with their services and checks, as one thing. Source: state store specification, section 2.
 
-Everything that goes takes along what hangs on it: a service its checks; a node its services, checks and coordinates.
+Everything that goes takes along what hangs on it: a service its checks; a node its services, checks, coordinates and
+sessions; a check the sessions that name it.
 What can be refused is found out before anything is written (`complaint`), so a registration happens as a whole or not.
 
 **Renaming.** A node is known by its name, and by its id if it has one. An id that comes back under another name is
@@ -9,7 +10,7 @@ cloned disk) must not take the catalog from each other in turns. If it is dead, 
 renames it: the old name goes with everything on it, and the new one has its CreateIndex.
 """
 
-from fsm.store import checks, coordinate, nodes, services
+from fsm.store import checks, coordinate, nodes, services, session
 from fsm.store.names import key, lower
 from fsm.store.store import Batch, View
 from fsm.store.tables import CHECKS, NODES, SERVICES
@@ -152,3 +153,4 @@ def delete_node(batch: Batch, name: str) -> None:
         checks.remove(batch, check_key, check_row)
     coordinate.remove_node(batch, node_key)
     nodes.remove(batch, node_key, row)
+    session.end_with_node(batch, node_key)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from base.codec import decode, encode
 from fsm.digest import DIGEST_BYTES
-from fsm.store import keys, secondary, services
+from fsm.store import keys, secondary, services, session
 from fsm.store.names import JOINT_BYTES, key
 from fsm.store.store import Batch, View
 from fsm.store.tables import CHECKS, SERVICES
@@ -115,6 +115,8 @@ def _write(batch: Batch, row_key: bytes, check: HealthCheck, old: HealthCheck | 
     _bump_services(batch, row_key, check)
     if old is not None and key(old.service_id) != key(check.service_id):
         _bump_services(batch, row_key, old)
+    if check.status == CheckStatus.CRITICAL:
+        session.end_with_check(batch, row_key)
 
 
 def remove(batch: Batch, row_key: bytes, row: bytes) -> None:
@@ -125,6 +127,7 @@ def remove(batch: Batch, row_key: bytes, row: bytes) -> None:
     _bump_services(batch, row_key, check)
     if not check.service_id:
         batch.bump(SERVICES.name)
+    session.end_with_check(batch, row_key)
 
 
 def _touched(batch: Batch, row_key: bytes) -> None:
@@ -144,4 +147,5 @@ def _bump_services(batch: Batch, row_key: bytes, check: HealthCheck) -> None:
         return
     row = batch.get(SERVICES, node_key + JOINT_BYTES + key(check.service_id))
     assert row is not None, "a check without its service"
-    services.bump(batch, services.of_row(row))
+    service = services.of_row(row)
+    services.bump(batch, service)

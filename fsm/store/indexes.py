@@ -11,6 +11,8 @@
 | checks of a node             | checks                                                                       |
 | checks in a state            | checks; of nodes with certain metadata: max(nodes, checks)                   |
 | coordinates                  | coordinates                                                                  |
+| sessions: one, of a node,    | sessions                                                                     |
+| all                          |                                                                              |
 | prepared queries             | prepared-queries                                                             |
 
 An index of 0 would mean "don't block" when it comes back, so none is ever given out.

@@ -1,34 +1,26 @@
 """Keys and values: reads over a view, writes over a batch. Source: state store specification, sections 3 and 4.
 
-A row is `body + 16-byte hash` (fsm/digest.py). Numbers are big-endian. Bodies:
-
-| kind | used when              | body                                                                     |
-| ---- | ---------------------- | ------------------------------------------------------------------------ |
-| 0    | no flags, never locked | u8 kind, u64 create, u64 modify, value                                   |
-| 1    | otherwise              | u8 kind, u64 create, u64 modify, u64 flags, u64 lock index, u8 n,        |
-|      |                        | n bytes of session, value                                                |
-
-Indexes in rows are client indexes (Raft index + offset).
+Rows are laid out in kv_rows.py; their indexes are client indexes (Raft index + offset).
 """
 
-import struct
-from struct import Struct
-from typing import NamedTuple
-
 from fsm.digest import DIGEST_BYTES
-from fsm.store import indexes, keys, tombstones
+from fsm.store import indexes, keys, secondary, tombstones
+from fsm.store.kv_rows import (
+    KIND_FULL,
+    MODIFY_INDEX,
+    decode_row,
+    encode_body,
+    entry_of,
+    modify_index_of,
+    session_of,
+)
 from fsm.store.store import Batch, View
 from fsm.store.tables import KVS, TOMBSTONES
 from structs.kv import KVEntry
 
-KIND_PLAIN = 0
-KIND_FULL = 1
-PLAIN = Struct(">BQQ")
-FULL = Struct(">BQQQQB")
-MODIFY_INDEX = slice(9, 17)
-"""Where it stands in rows of both kinds; big-endian, so that its bytes compare as the numbers do."""
 NO_INDEX = bytes(8)
-SESSION_BYTES_MAX = 255
+__all__ = ["decode_row", "encode_body", "entry_of", "modify_index_of"]  # of the rows, for whoever reads them
+
 TOUCHED_KEYS_MAX = 1_000
 """Above this many keys deleted at once, watches are matched by the prefix: more wake-ups, but bounded work."""
 DELETE_SLICE_COUNT = 256
@@ -36,67 +28,6 @@ DELETE_SLICE_BYTES = 4 << 20
 """A deletion of a prefix holds so many rows in memory at a time."""
 FOLDED_VISITS_MAX = 10_000
 """Keys hidden behind folded prefixes that one listing looks at to find its exact index; see `list_keys`."""
-
-
-class Row(NamedTuple):
-    """A decoded row."""
-
-    create_index: int
-    modify_index: int
-    flags: int
-    lock_index: int
-    session: str
-    value: bytes
-
-
-def decode_row(row: bytes) -> Row:
-    """Return the fields of a stored row."""
-    if row[0] == KIND_PLAIN:
-        _, create, modify = PLAIN.unpack_from(row)
-        return Row(create, modify, 0, 0, "", row[17:-DIGEST_BYTES])
-    _, create, modify, flags, lock_index, session_bytes = FULL.unpack_from(row)
-    value_start = FULL.size + session_bytes
-    session = row[FULL.size : value_start].decode()
-    return Row(create, modify, flags, lock_index, session, row[value_start:-DIGEST_BYTES])
-
-
-assert PLAIN.size == 17
-
-
-def encode_body(create: int, modify: int, flags: int, lock_index: int, session: str, value: bytes) -> bytes:
-    """Return the body of a row; raises ValueError if a number or the session doesn't fit."""
-    if not (flags or lock_index or session):
-        return PLAIN.pack(KIND_PLAIN, create, modify) + value
-    session_bytes = session.encode()
-    if len(session_bytes) > SESSION_BYTES_MAX:
-        raise ValueError(f"session of {len(session_bytes)} bytes")
-    try:
-        head = FULL.pack(KIND_FULL, create, modify, flags, lock_index, len(session_bytes))
-    except struct.error as error:
-        raise ValueError(str(error)) from error
-    return head + session_bytes + value
-
-
-def modify_index_of(row: bytes) -> int:
-    """Return ModifyIndex without decoding the rest."""
-    return int.from_bytes(row[MODIFY_INDEX], "big")
-
-
-def entry_of(key: str, row: bytes) -> KVEntry:
-    """Return a stored row as the entry that clients see."""
-    if row[0] == KIND_PLAIN:
-        _, create, modify = PLAIN.unpack_from(row)
-        return KVEntry(key=key, value=row[17:-DIGEST_BYTES], create_index=create, modify_index=modify)
-    create, modify, flags, lock_index, session, value = decode_row(row)
-    return KVEntry(
-        key=key,
-        value=value,
-        flags=flags,
-        session=session,
-        lock_index=lock_index,
-        create_index=create,
-        modify_index=modify,
-    )
 
 
 # Reads
@@ -213,29 +144,80 @@ def cas_matches(old_row: bytes | None, cas_index: int) -> bool:
 def write(batch: Batch, key: bytes, value: bytes, flags: int, old_row: bytes | None) -> bytes:
     """Set value and flags of `key`; return the body now stored. Raises ValueError if flags don't fit.
 
-    Session and CreateIndex are kept, the lock index becomes 0 as the specification has it, and a write that changes
-    nothing leaves ModifyIndex and wakes nobody.
+    Session, lock index and CreateIndex are kept (a number that guards against late writers must not go back while the
+    key lives), and a write that changes nothing leaves ModifyIndex and wakes nobody.
     """
     index = batch.index
     if old_row is None:
         body = encode_body(index, index, flags, 0, "", value)
     else:
         old = decode_row(old_row)
-        if old.value == value and old.flags == flags and old.lock_index == 0:
+        if old.value == value and old.flags == flags:
             return old_row[:-DIGEST_BYTES]
-        body = encode_body(old.create_index, index, flags, 0, old.session, value)
-    batch.write(KVS, key, body, old_row)
-    batch.bump("kvs")
-    batch.touched_keys["kvs"][key] = None
+        body = encode_body(old.create_index, index, flags, old.lock_index, old.session, value)
+    _put(batch, key, body, old_row)
     return body
 
 
+def _put(batch: Batch, key: bytes, body: bytes, old_row: bytes | None) -> None:
+    batch.write(KVS, key, body, old_row)
+    batch.bump("kvs")
+    batch.touched_keys["kvs"][key] = None
+
+
+def lock(batch: Batch, key: bytes, value: bytes, flags: int, session_id: str, old_row: bytes | None) -> bytes | None:
+    """Give `key` to a session that exists and set it; return the body now stored, None if another one holds it.
+
+    The lock index counts how often the key went from nobody to somebody. Whoever holds it already only sets it.
+    """
+    index = batch.index
+    if old_row is None:
+        body = encode_body(index, index, flags, 1, session_id, value)
+    else:
+        old = decode_row(old_row)
+        if old.session == session_id:
+            return write(batch, key, value, flags, old_row)
+        if old.session:
+            return None
+        body = encode_body(old.create_index, index, flags, old.lock_index + 1, session_id, value)
+    _put(batch, key, body, old_row)
+    batch.move_entries([], [secondary.of_held_key(session_id, key)])
+    return body
+
+
+def unlock(batch: Batch, key: bytes, value: bytes, flags: int, session_id: str, old_row: bytes | None) -> bytes | None:
+    """Take `key` from the session that holds it and set it; return the body now stored, None if it doesn't hold it."""
+    if old_row is None:
+        return None
+    old = decode_row(old_row)
+    if not old.session or old.session != session_id:
+        return None
+    body = encode_body(old.create_index, batch.index, flags, old.lock_index, "", value)
+    _put(batch, key, body, old_row)
+    batch.move_entries([secondary.of_held_key(old.session, key)], [])
+    return body
+
+
+def release(batch: Batch, key: bytes, old_row: bytes) -> None:
+    """Take a held key from its session, which ends; value, flags and lock index stay."""
+    old = decode_row(old_row)
+    body = encode_body(old.create_index, batch.index, old.flags, old.lock_index, "", old.value)
+    _put(batch, key, body, old_row)
+    batch.move_entries([secondary.of_held_key(old.session, key)], [])
+
+
 def delete(batch: Batch, key: bytes, old_row: bytes) -> None:
-    """Delete an existing key and remember that."""
-    batch.remove(KVS, key, old_row)
+    """Delete an existing key, held or not, and remember that."""
+    _remove(batch, key, old_row)
     tombstones.bury(batch, key)
     batch.bump("kvs")
     batch.touched_keys["kvs"][key] = None
+
+
+def _remove(batch: Batch, key: bytes, old_row: bytes) -> None:
+    batch.remove(KVS, key, old_row)
+    if old_row[0] == KIND_FULL and (session := session_of(old_row)):
+        batch.move_entries([secondary.of_held_key(session, key)], [])
 
 
 def delete_tree(batch: Batch, prefix: bytes) -> int:
@@ -244,7 +226,7 @@ def delete_tree(batch: Batch, prefix: bytes) -> int:
     touched: list[bytes] = []
     while doomed := _first_rows(batch, prefix):
         for key, row in doomed:
-            batch.remove(KVS, key, row)
+            _remove(batch, key, row)
         count += len(doomed)
         if len(touched) <= TOUCHED_KEYS_MAX:
             touched.extend(key for key, _ in doomed)

@@ -40,7 +40,7 @@ def get(view: View, name: str) -> Node | None:
 def by_id(view: View, node_id: str) -> Node | None:
     """Return the node that has this whole id, or None."""
     for node_key in view.found(secondary.NODES_BY_ID, secondary.by_id(node_id)):
-        return _at(view, node_key)
+        return at(view, node_key)
     return None
 
 
@@ -55,7 +55,7 @@ def by_id_prefix(view: View, text: str) -> Node | None:
         if found is not None:
             return None
         # Ids have no joint in them: what stands behind the first one is the key of the row.
-        found = _at(view, secondary.row_key(entry))
+        found = at(view, secondary.row_key(entry))
     return found
 
 
@@ -72,7 +72,8 @@ def _id_digits(text: str) -> str:
     return digits[: len(digits) // 2 * 2]
 
 
-def _at(view: View, node_key: bytes) -> Node:
+def at(view: View, node_key: bytes) -> Node:
+    """Return the node at a key that something stored leads to."""
     row = view.get(NODES, node_key)
     assert row is not None, "an entry without its row"
     return of_row(row)

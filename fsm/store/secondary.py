@@ -11,6 +11,12 @@ rows are empty. They are no part of digests and archives, since they can be made
 | `o`  | checks    | node and service id ("" for checks of the node), lower case                                   |
 | `s`  | checks    | status, case kept                                                                             |
 | `v`  | checks    | name of the service, lower case                                                               |
+| `d`  | sessions  | node, lower case                                                                              |
+| `h`  | sessions  | node and id of each of its checks, lower case                                                 |
+| `k`  | kvs       | id of the session that holds the key, lower case                                              |
+
+Few keys are locked, so those who write `kvs` see to the entries of mark `k` themselves (`Table.entries_rare`): a plain
+write pays nothing for them.
 | `q`  | queries   | name, lower case                                                                              |
 | `t`  | queries   | name of a template, lower case, "" too                                                        |
 | `x`  | queries   | session that they go with                                                                     |
@@ -20,6 +26,7 @@ from base.codec import decode
 from fsm.store.names import JOINT_BYTES, escaped, key
 from structs.catalog import CONNECT_PROXY, HealthCheck, Node, NodeService
 from structs.prepared_query import PreparedQuery
+from structs.session import Session
 
 NODES_BY_ID = b"i"
 SERVICES_BY_NAME = b"n"
@@ -27,6 +34,9 @@ SERVICES_BY_DESTINATION = b"c"
 CHECKS_BY_OWNER = b"o"
 CHECKS_BY_STATUS = b"s"
 CHECKS_BY_SERVICE = b"v"
+SESSIONS_BY_NODE = b"d"
+SESSIONS_BY_CHECK = b"h"
+KEYS_BY_SESSION = b"k"
 QUERIES_BY_NAME = b"q"
 TEMPLATES_BY_NAME = b"t"
 QUERIES_BY_SESSION = b"x"
@@ -77,6 +87,21 @@ def of_check(row_key: bytes, body: bytes) -> list[bytes]:
     if check.service_name:
         entries.append(CHECKS_BY_SERVICE + key(check.service_name) + tail)
     return entries
+
+
+def of_session(row_key: bytes, body: bytes) -> list[bytes]:
+    """Return the entries of a row of `sessions`."""
+    session = decode(Session, body)
+    tail = JOINT_BYTES + row_key
+    entries = [SESSIONS_BY_NODE + key(session.node) + tail]
+    checks = dict.fromkeys(key(session.node, check_id) for check_id in session.check_ids)
+    entries += [SESSIONS_BY_CHECK + check_key + tail for check_key in checks]
+    return entries
+
+
+def of_held_key(session_id: str, row_key: bytes) -> bytes:
+    """Return the entry of a row of `kvs` that a session holds."""
+    return KEYS_BY_SESSION + key(session_id) + JOINT_BYTES + row_key
 
 
 def of_prepared_query(row_key: bytes, body: bytes) -> list[bytes]:

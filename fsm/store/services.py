@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from base.codec import decode, encode
 from fsm.digest import DIGEST_BYTES
-from fsm.store import keys, secondary
+from fsm.store import indexes, keys, nodes, secondary
 from fsm.store.names import JOINT_BYTES, key, lower
 from fsm.store.store import Batch, View
 from fsm.store.tables import INDEXES, SERVICES
@@ -61,6 +61,53 @@ def rows_of_node(view: View, node_key: bytes) -> Iterator[tuple[bytes, bytes]]:
 def has_instance(view: View, name: str) -> bool:
     """Return whether any instance has this name."""
     return next(view.found(secondary.SERVICES_BY_NAME, key(name)), None) is not None
+
+
+def index_of_name(view: View, name: str, *tables: str) -> int:
+    """Return the index of an answer about a service name: that of its counter, of `tables` where it has none."""
+    return view.index_row(counter_of(name)) or indexes.of_tables(view, *tables)
+
+
+def of_name(view: View, name: str, *, connect: bool = False) -> Iterator[tuple[bytes, NodeService]]:
+    """Yield (key of the node, instance) of a service name, by node and id.
+
+    `connect`: instances that take mesh connections for this name, instead of those that have it.
+    """
+    mark = secondary.SERVICES_BY_DESTINATION if connect else secondary.SERVICES_BY_NAME
+    for row_key in view.found(mark, key(name)):
+        row = view.get(SERVICES, row_key)
+        assert row is not None, "an entry without its row"
+        yield row_key[: row_key.index(JOINT_BYTES)], of_row(row)
+
+
+def with_address(view: View, address: str) -> Iterator[tuple[bytes, NodeService]]:
+    """Yield (key of the node, instance) of all that have this address of their own; reads the whole table."""
+    for row_key, row in keys.scan(view.txn, view.handles.pair(SERVICES), b""):
+        service = of_row(row)
+        if service.address == address:
+            yield row_key[: row_key.index(JOINT_BYTES)], service
+
+
+def names_with_tags(view: View, node_meta: dict[str, str]) -> dict[str, list[str]]:
+    """Return each name with the tags of all its instances on nodes that have all of `node_meta`, both in order."""
+    tags: dict[str, set[str]] = {}
+    wanted: dict[bytes, bool] = {}
+    for row_key, row in keys.scan(view.txn, view.handles.pair(SERVICES), b""):
+        if node_meta:
+            node_key = row_key[: row_key.index(JOINT_BYTES)]
+            if node_key not in wanted:
+                wanted[node_key] = nodes.has_meta(nodes.at(view, node_key), node_meta)
+            if not wanted[node_key]:
+                continue
+        service = of_row(row)
+        tags.setdefault(service.service, set()).update(service.tags or ())
+    return {name: sorted(tags[name]) for name in sorted(tags)}
+
+
+def has_tags(service: NodeService, tags: list[str]) -> bool:
+    """Return whether an instance has all these tags, in any case."""
+    own = {lower(tag) for tag in service.tags or ()}
+    return all(lower(tag) in own for tag in tags)
 
 
 def is_changed_by(old: NodeService | None, service: NodeService) -> bool:

@@ -141,6 +141,7 @@ class Batch(View):
         "generation",
         "index",
         "index_offset",
+        "locks_lost",
         "raft_index",
         "replaced",
         "term",
@@ -166,6 +167,8 @@ class Batch(View):
         """What watches must hear of, by table name: ordered sets, so that waiters wake in the same order everywhere."""
         self.touched_trees: list[tuple[str, bytes]] = []
         """(table name, prefix) where so much changed that single keys aren't listed."""
+        self.locks_lost: list[tuple[bytes, int]] = []
+        """(key, lock delay in nanoseconds) of every lock that ended with its session."""
         self.replaced = False
         """Everything was replaced: watches are abandoned instead of matched."""
         self._counters: dict[str, int] = {}
@@ -187,7 +190,7 @@ class Batch(View):
             self._undo.append(lambda: self._put_back(table, key, old_row))
         if table.entries is not None:
             old = table.entries(key, old_row[:-DIGEST_BYTES]) if old_row is not None else []
-            self._move_entries(old, table.entries(key, body))
+            self.move_entries(old, table.entries(key, body))
 
     def remove(self, table: Table, key: bytes, old_row: bytes) -> None:
         """Delete `key`; `old_row` is what `get` returns for it now."""
@@ -199,7 +202,7 @@ class Batch(View):
         if self._undo is not None:
             self._undo.append(lambda: self._put_back(table, key, old_row))
         if table.entries is not None:
-            self._move_entries(table.entries(key, old_row[:-DIGEST_BYTES]), [])
+            self.move_entries(table.entries(key, old_row[:-DIGEST_BYTES]), [])
 
     def clear(self, table: Table) -> None:
         """Delete every row; never inside a savepoint, since it could not be undone."""
@@ -221,8 +224,8 @@ class Batch(View):
         if self._undo is not None and value is not None:
             self._undo.append(lambda: self.txn.put(key, value, db=database))
 
-    def _move_entries(self, old: list[bytes], new: list[bytes]) -> None:
-        """Make the second ways to a row what they must be now."""
+    def move_entries(self, old: list[bytes], new: list[bytes]) -> None:
+        """Make the second ways to a row what they must be now: `old` are there, `new` shall be."""
         pair = self.handles.secondary
         for entry in old:
             if entry not in new:
@@ -354,7 +357,16 @@ class Batch(View):
 class Savepoint:
     """Takes back everything that happened to a batch since it was made: rows, digests, counters, touched keys."""
 
-    __slots__ = ("_batch", "_counters", "_counters_hashed", "_digests", "_keys", "_trees_count", "_undo")
+    __slots__ = (
+        "_batch",
+        "_counters",
+        "_counters_hashed",
+        "_digests",
+        "_keys",
+        "_locks_lost_count",
+        "_trees_count",
+        "_undo",
+    )
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -365,6 +377,7 @@ class Savepoint:
         self._counters_hashed = dict(batch._counters_hashed)
         self._keys = batch.touched_keys
         self._trees_count = len(batch.touched_trees)
+        self._locks_lost_count = len(batch.locks_lost)
         batch.touched_keys = {name: {} for name in self._keys}
 
     def keep(self) -> None:
@@ -386,6 +399,7 @@ class Savepoint:
         batch._counters_hashed = self._counters_hashed
         batch.touched_keys = self._keys
         del batch.touched_trees[self._trees_count :]
+        del batch.locks_lost[self._locks_lost_count :]
 
 
 class Store:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fsm.digest import RowHasher
-from fsm.store import secondary
+from fsm.store import kv_rows, secondary
 from fsm.store.keys import Pair
 
 GENERATIONS = 2
@@ -23,9 +23,16 @@ class Table(NamedTuple):
     hasher: RowHasher
     entries: Callable[[bytes, bytes], list[bytes]] | None = None
     """(key, body) -> its entries among the second ways to find rows (fsm/store/secondary.py)."""
+    entries_rare: Callable[[bytes, bytes], list[bytes]] | None = None
+    """The same where few rows have any: whoever writes them keeps these through `Batch.move_entries`."""
+
+    def all_entries(self, key: bytes, body: bytes) -> list[bytes]:
+        """Return the entries of a row, whoever keeps them."""
+        entries_of = self.entries or self.entries_rare
+        return entries_of(key, body) if entries_of is not None else []
 
 
-KVS = Table(1, "kvs", RowHasher(1))
+KVS = Table(1, "kvs", RowHasher(1), entries_rare=kv_rows.entries_of)
 TOMBSTONES = Table(2, "tombstones", RowHasher(2))
 INDEXES = Table(3, "indexes", RowHasher(3))
 """Name of a counter -> u64, big-endian; the only table whose rows don't end with their hash."""
@@ -34,7 +41,7 @@ SERVICES = Table(5, "services", RowHasher(5), secondary.of_service)
 CHECKS = Table(6, "checks", RowHasher(6), secondary.of_check)
 COORDINATES = Table(7, "coordinates", RowHasher(7))
 AUTOPILOT = Table(8, "autopilot-config", RowHasher(8))
-SESSIONS = Table(9, "sessions", RowHasher(9))
+SESSIONS = Table(9, "sessions", RowHasher(9), secondary.of_session)
 PREPARED_QUERIES = Table(10, "prepared-queries", RowHasher(10), secondary.of_prepared_query)
 TABLES: tuple[Table, ...] = (
     KVS,

@@ -326,6 +326,29 @@ _ALL = (
         ),
     ),
     Command("version", "mesh.cli.version:version", "Print the version"),
+    Command(
+        "monitor",
+        "mesh.cli.monitor:monitor",
+        "Print the agent's log as it is written",
+        flags=(
+            Flag("log-level", TEXT, "TRACE, DEBUG, INFO (default), WARN or ERR, whatever the agent's own is."),
+            Flag("log-json", SWITCH, "Print lines as JSON."),
+        ),
+        client=True,
+    ),
+    Command(
+        "debug",
+        "mesh.cli.debug:debug",
+        "Collect what helps to find out what is wrong, in one archive",
+        details="Configuration without secrets, members, machine, metrics, tasks and the log, for some minutes.",
+        flags=(
+            Flag("duration", TEXT, "How long, default 2m; 1s to 1h."),
+            Flag("interval", TEXT, "How often metrics are taken, default 30s; at least 1s."),
+            Flag("output", TEXT, "Name of the archive without .tar.gz, default consul-debug-<time>."),
+            Flag("capture", TEXTS, "Only this: agent, host, members, metrics, logs or tasks; may be repeated."),
+        ),
+        client=True,
+    ),
 )
 
 COMMANDS: dict[str, Command] = {command.path: command for command in _ALL}

@@ -3,21 +3,26 @@
 Source: HTTP API, section 2; state store specification, sections 2 and 3.
 """
 
-from acl.access import node_read, node_write
+from acl.access import node_read, node_write, service_read
 from base.errors import Refused
 from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
 from fsm.store import catalog, indexes, nodes, services
 from fsm.store.names import key, under
 from fsm.store.tables import NODES, SERVICES
 from server.endpoints.registry import Call, Kind, Query, method
+from server.instances import instances_of
 from server.near import sorted_near
 from structs.catalog import (
     DeregisterRequest,
     ListNodesReply,
     ListNodesRequest,
+    ListServicesReply,
+    ListServicesRequest,
     NodeRequest,
     NodeServicesReply,
     RegisterRequest,
+    ServiceNodesReply,
+    ServiceRequest,
 )
 from structs.cluster import Empty
 from structs.registration import check_deregistration, completed
@@ -86,3 +91,42 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
     if watch_set is not None:
         watch_set.prefix(SERVICES.name, under(node.node))
     return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)
+
+
+@method(
+    "Catalog.ListServices",
+    request=ListServicesRequest,
+    reply=ListServicesReply,
+    access=service_read(),
+    kind=Kind.READ,
+)
+def list_services(query: Query, request: ListServicesRequest) -> ListServicesReply:
+    """The names of all services, each with the tags of its instances; perhaps only those on certain nodes."""
+    view, tables = query.view, [SERVICES.name]
+    if request.node_meta:
+        tables.append(NODES.name)
+    if query.watch_set is not None:
+        for table in tables:
+            query.watch_set.table(table)
+    found = services.names_with_tags(view, request.node_meta)
+    return ListServicesReply(services=found, meta=query.meta(indexes.of_tables(view, *tables)))
+
+
+@method(
+    "Catalog.ServiceNodes",
+    request=ServiceRequest,
+    reply=ServiceNodesReply,
+    access=service_read("service"),
+    kind=Kind.READ,
+)
+def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
+    """The instances of a service with their nodes, by node and id or nearest first."""
+    view = query.view
+    by_address = bool(request.address) and not request.service
+    if query.watch_set is not None:
+        if by_address:
+            query.watch_set.table(NODES.name).table(SERVICES.name)
+        else:
+            services.watch_name(query.watch_set, request.service)
+    index = services.index_of_name(view, request.service, NODES.name, SERVICES.name)
+    return ServiceNodesReply(instances=instances_of(view, request), meta=query.meta(index))

@@ -1,13 +1,21 @@
-"""Health.*: checks. Source: HTTP API, section 3; state store specification, section 3."""
+"""Health.*: checks, and instances with theirs. Source: HTTP API, section 3; state store specification, section 3."""
 
-from acl.access import node_read
-from fsm.store import checks, indexes, nodes
+from acl.access import node_read, service_read
+from fsm.store import checks, indexes, nodes, services
 from fsm.store.names import under
 from fsm.store.store import View
-from fsm.store.tables import CHECKS, NODES
+from fsm.store.tables import CHECKS, NODES, SERVICES
 from server.endpoints.registry import Kind, Query, method
+from server.instances import instances_of, with_checks
 from server.near import sorted_near
-from structs.catalog import ChecksInStateRequest, ChecksReply, HealthCheck, NodeRequest
+from structs.catalog import (
+    ChecksInStateRequest,
+    ChecksReply,
+    HealthCheck,
+    NodeRequest,
+    ServiceNodesReply,
+    ServiceRequest,
+)
 
 
 @method("Health.NodeChecks", request=NodeRequest, reply=ChecksReply, access=node_read("node"), kind=Kind.READ)
@@ -33,6 +41,40 @@ def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
         found = _on_nodes_with(view, request.node_meta, found)
     found = sorted_near(view, request.source, request.options, found, lambda check: check.node)
     return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(view, *tables)))
+
+
+@method(
+    "Health.ServiceChecks", request=ServiceRequest, reply=ChecksReply, access=service_read("service"), kind=Kind.READ
+)
+def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:
+    """The checks of all instances of a service, by node and id or nearest first; perhaps only of certain nodes."""
+    view = query.view
+    if query.watch_set is not None:
+        services.watch_name(query.watch_set, request.service)
+    found = checks.of_service(view, request.service)
+    index = indexes.of_tables(view, CHECKS.name)
+    if request.node_meta:
+        found = _on_nodes_with(view, request.node_meta, found)
+        index = services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
+    found = sorted_near(view, request.source, request.options, found, lambda check: check.node)
+    return ChecksReply(checks=found, meta=query.meta(index))
+
+
+@method(
+    "Health.ServiceNodes",
+    request=ServiceRequest,
+    reply=ServiceNodesReply,
+    access=service_read("service"),
+    kind=Kind.READ,
+)
+def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
+    """The instances of a service with their nodes, the checks of these and their own."""
+    view = query.view
+    if query.watch_set is not None:
+        services.watch_name(query.watch_set, request.service)
+    found = with_checks(view, instances_of(view, request))
+    index = services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
+    return ServiceNodesReply(instances=found, meta=query.meta(index))
 
 
 def _on_nodes_with(view: View, meta: dict[str, str], found: list[HealthCheck]) -> list[HealthCheck]:

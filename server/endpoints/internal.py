@@ -1,4 +1,6 @@
-"""Internal.*: user events and gossip keys. Source: HTTP API, sections 7 and 11; wire format, sections 8.5 and 9.3.
+"""Internal.*: user events, gossip keys, and nodes with everything on them.
+
+Source: HTTP API, sections 7, 11 and 15; wire format, sections 8.5 and 9.3; state store specification, section 3.
 
 Keys are changed in the WAN pool and in the LAN pool of every datacenter: a key that only some had would cut them apart.
 """
@@ -7,12 +9,18 @@ from typing import Final
 
 import trio
 
-from acl.access import KEYRING_WRITE, event_write
+from acl.access import KEYRING_WRITE, event_write, node_read
 from base import codec
 from base.errors import InvalidRequest, MeshError
+from fsm.store import checks, indexes, nodes, services
+from fsm.store.names import key as row_key
+from fsm.store.names import under
+from fsm.store.store import View
+from fsm.store.tables import CHECKS, NODES, SERVICES
 from gossip.keyring import parse_key
-from server.endpoints.registry import METHODS, Call, Kind, method
+from server.endpoints.registry import METHODS, Call, Kind, Query, method
 from server.gossip import GossipPool
+from structs.catalog import Node, NodeDumpReply, NodeDumpRequest, NodeInfo, NodeRequest
 from structs.event import EVENT_PREFIX, EventFireReply, EventFireRequest
 from structs.keyring import (
     RELAY_FACTOR_MAX,
@@ -95,3 +103,34 @@ async def _in_datacenter(call: Call, datacenter: str, request: KeyringRequest, a
         answers.extend(codec.decode(KeyringReply, body).answers)
     except MeshError as error:
         answers.append(KeyringAnswer(wan=False, datacenter=datacenter, error=str(error)))
+
+
+_DUMP_TABLES: Final = (NODES.name, SERVICES.name, CHECKS.name)
+
+
+@method("Internal.NodeInfo", request=NodeRequest, reply=NodeDumpReply, access=node_read("node"), kind=Kind.READ)
+def node_info(query: Query, request: NodeRequest) -> NodeDumpReply:
+    """One node with its services and checks."""
+    view = query.view
+    if query.watch_set is not None:
+        query.watch_set.key(NODES.name, row_key(request.node))
+        query.watch_set.prefix(SERVICES.name, under(request.node))
+        query.watch_set.prefix(CHECKS.name, under(request.node))
+    node = nodes.get(view, request.node)
+    found = [_with_all(view, node)] if node is not None else []
+    return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
+
+
+@method("Internal.NodeDump", request=NodeDumpRequest, reply=NodeDumpReply, access=node_read(), kind=Kind.READ)
+def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
+    """Every node with its services and checks."""
+    view = query.view
+    if query.watch_set is not None:
+        for table in _DUMP_TABLES:
+            query.watch_set.table(table)
+    found = [_with_all(view, node) for node in nodes.every(view, {})]
+    return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
+
+
+def _with_all(view: View, node: Node) -> NodeInfo:
+    return NodeInfo(node=node, services=services.of_node(view, node.node), checks=checks.of_node(view, node.node))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from acl.access import Access
 from base.codec import Record
 from base.errors import Refused
+from base.telemetry import Samples, samples
 from fsm.watch import WatchSet
 from structs.query import Consistency, QueryMeta
 
@@ -88,6 +89,8 @@ class Method:
     kind: Kind
     handler: Callable[[Any, Any], Any]
     """READ: (Query, request) -> reply. Others: (Call, request) -> reply, or a coroutine of it."""
+    took_ms: Samples
+    """How long the leader took, for what only the leader may do."""
 
 
 class ByteStream(Protocol):
@@ -130,7 +133,7 @@ def method(name: str, *, request: type[Record], reply: type[Record], access: Acc
 
     def register(handler: H) -> H:
         _refuse_twice(name)
-        METHODS[name] = Method(name, request, reply, access, kind, handler)
+        METHODS[name] = Method(name, request, reply, access, kind, handler, samples(name.lower()))
         return handler
 
     return register

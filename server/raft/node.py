@@ -19,6 +19,7 @@ import trio
 from base.errors import NoLeader, NotReady, OutcomeUnknown, Refused
 from base.log import get_logger
 from base.network import Stream
+from base.telemetry import counter
 from fsm.machine import Machine
 from rpc.pool import RPCPool
 from server.raft import membership
@@ -37,6 +38,9 @@ from structs.cluster import Peer
 LINK_FIRST_BYTE = 17
 MEMBERSHIP_TIMEOUT_S = 30.0
 _log = get_logger("raft")
+
+
+_BECAME = {state: counter(f"raft.state.{state}") for state in ("leader", "follower")}
 
 
 class RaftSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -381,6 +385,7 @@ class RaftNode:
             self._transport.set_peers(self.configuration())
         if outbox.became is not None:
             level = "leader" if outbox.became is RoleChange.LEADER else "follower"
+            _BECAME[level].increment()
             _log.info("role", now=level, term=self._core.term)
         # The library may name a leader before it counts as known: after a slow sync it was heard too long ago.
         leader_known = self.leader() is not None

@@ -17,7 +17,10 @@ from typing import Any
 import trio
 
 from base.errors import MeshError, NoLeader, OutcomeUnknown, RateLimited
+from base.telemetry import TELEMETRY, counter, samples
 
+_applies = counter("raft.apply")
+_commit_ms = samples("raft.commitTime")
 PROPOSALS_PENDING_MAX = 16_384
 """Writes in flight at one leader. At 512 KiB each they would still be refused long before memory ends, since
 the driver bounds the bytes as well."""
@@ -27,12 +30,13 @@ PROPOSAL_BYTES_PENDING_MAX = 256 * 1024 * 1024
 class Proposal:
     """One write on its way. Awaited by exactly one task."""
 
-    __slots__ = ("_error", "_result", "_settled", "_task", "bytes_count", "command", "deadline_s")
+    __slots__ = ("_error", "_result", "_settled", "_task", "begun_s", "bytes_count", "command", "deadline_s")
 
     def __init__(self, command: bytes, deadline_s: float) -> None:
         self.command = command
         self.bytes_count = len(command)
         self.deadline_s = deadline_s
+        self.begun_s = TELEMETRY.now_s()
         self._settled = False
         self._result: object = None
         self._error: MeshError | None = None
@@ -85,11 +89,13 @@ class Proposals:
         proposal = Proposal(command, deadline_s)
         self._pending.add(proposal)
         self._bytes_pending += proposal.bytes_count
+        _applies.increment()
         return proposal
 
     def committed(self, proposal: Proposal, result: object) -> None:
         """Its entry was committed and applied."""
         self._close(proposal)
+        _commit_ms.since(proposal.begun_s)
         proposal.settle(result, None)
 
     def refused(self, proposal: Proposal, error: MeshError) -> None:

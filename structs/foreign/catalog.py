@@ -79,7 +79,7 @@ SERVICE_CONNECT = Table(
 )
 SERVICE_ADDRESS = Table(ServiceAddress, Field("Address", "address", TEXT), Field("Port", "port", SIGNED))
 WEIGHTS = Table(Weights, Field("Passing", "passing", SIGNED), Field("Warning", "warning", SIGNED))
-_GIVEN_WEIGHTS = Shape(lambda value: Weights() if value is None else WEIGHTS.decode(value), WEIGHTS.encode)
+GIVEN_WEIGHTS = Shape(lambda value: Weights() if value is None else WEIGHTS.decode(value), WEIGHTS.encode)
 """Older members send none."""
 UPSTREAM = Table(
     Upstream,
@@ -118,7 +118,7 @@ NODE_SERVICE = Table(
     Field("ProxyDestination", "proxy_destination", TEXT),
     Field("Connect", "connect", SERVICE_CONNECT.shape),
     Field("TaggedAddresses", "tagged_addresses", map_of(SERVICE_ADDRESS.shape)),
-    Field("Weights", "weights", _GIVEN_WEIGHTS),
+    Field("Weights", "weights", GIVEN_WEIGHTS),
     Field("Proxy", "proxy", optional(SERVICE_PROXY.shape)),
     *INDEXES,
 )

@@ -6,7 +6,19 @@ from msgspec.structs import replace
 
 from base import codec
 from base.errors import InvalidRequest, Refused
-from structs.foreign import catalog, coordinate, event, keyring, kv, operator, prepared_query, status, txn
+from structs.foreign import (
+    catalog,
+    coordinate,
+    event,
+    health,
+    internal,
+    keyring,
+    kv,
+    operator,
+    prepared_query,
+    status,
+    txn,
+)
 from structs.foreign.row import ForeignMethod
 
 ROWS: Final = (
@@ -18,6 +30,8 @@ ROWS: Final = (
     *operator.ROWS,
     *event.ROWS,
     *keyring.ROWS,
+    *health.ROWS,
+    *internal.ROWS,
     *prepared_query.ROWS,
 )
 FOREIGN_METHODS: Final = {row.name: row for row in ROWS}

@@ -19,13 +19,23 @@ from structs.catalog import (
     ChecksInStateRequest,
     ChecksReply,
     DatacentersReply,
+    DeregisterRequest,
     HealthCheck,
     ListNodesReply,
     ListNodesRequest,
+    ListServicesReply,
+    ListServicesRequest,
     Node,
+    NodeDumpReply,
+    NodeDumpRequest,
+    NodeInfo,
     NodeRequest,
     NodeService,
     NodeServicesReply,
+    RegisterRequest,
+    ServiceInstance,
+    ServiceNodesReply,
+    ServiceRequest,
 )
 from structs.cluster import Empty, MemberStatus
 from structs.coordinate import (
@@ -92,6 +102,7 @@ class ClusterCalls:
                 modify_index=9,
             ),
         ]
+        self.registered: list[RegisterRequest | DeregisterRequest] = []
         self.coordinates = [
             NodeCoordinate(node="n1", coordinate=Coordinate()),
             NodeCoordinate(node="n1", segment="alpha", coordinate=Coordinate(vec=[0.5, *[0.0] * 7], error=0.25)),
@@ -146,6 +157,58 @@ class ClusterCalls:
     def _health_checksinstate(self, request: ChecksInStateRequest) -> ChecksReply:
         checks = [check for check in self.checks if request.state in ("any", check.status)]
         return ChecksReply(checks=checks, meta=self._meta(9, request))
+
+    def _catalog_register(self, request: RegisterRequest) -> Empty:
+        self.registered.append(request)
+        return Empty()
+
+    def _catalog_deregister(self, request: DeregisterRequest) -> Empty:
+        self.registered.append(request)
+        return Empty()
+
+    def _catalog_listservices(self, request: ListServicesRequest) -> ListServicesReply:
+        found: dict[str, list[str]] = {}
+        for node in self.nodes:
+            if request.node_meta.items() <= (node.meta or {}).items():
+                for service in self.services.get(node.node, []):
+                    found.setdefault(service.service, []).extend(service.tags or [])
+        return ListServicesReply(services=found, meta=self._meta(8, request))
+
+    def _instances(self, request: ServiceRequest) -> list[ServiceInstance]:
+        found = []
+        for node in self.nodes:
+            for service in self.services.get(node.node, []):
+                name = service.proxy_destination if request.connect else service.service
+                tags = {tag.lower() for tag in service.tags or []}
+                if name == request.service and {tag.lower() for tag in request.tags} <= tags:
+                    found.append(ServiceInstance(node=node, service=service))
+        return found
+
+    def _catalog_servicenodes(self, request: ServiceRequest) -> ServiceNodesReply:
+        return ServiceNodesReply(instances=self._instances(request), meta=self._meta(9, request))
+
+    def _health_servicenodes(self, request: ServiceRequest) -> ServiceNodesReply:
+        found = [replace(one, checks=self._checks_of(one)) for one in self._instances(request)]
+        return ServiceNodesReply(instances=found, meta=self._meta(9, request))
+
+    def _checks_of(self, instance: ServiceInstance) -> list[HealthCheck]:
+        owners = ("", instance.service.service_id)
+        return [check for check in self.checks if check.node == instance.node.node and check.service_id in owners]
+
+    def _health_servicechecks(self, request: ServiceRequest) -> ChecksReply:
+        checks = [check for check in self.checks if check.service_name == request.service]
+        return ChecksReply(checks=checks, meta=self._meta(9, request))
+
+    def _internal_nodedump(self, request: NodeDumpRequest) -> NodeDumpReply:
+        return NodeDumpReply(nodes=[self._info(node) for node in self.nodes], meta=self._meta(12, request))
+
+    def _internal_nodeinfo(self, request: NodeRequest) -> NodeDumpReply:
+        nodes = [self._info(node) for node in self.nodes if node.node == request.node]
+        return NodeDumpReply(nodes=nodes, meta=self._meta(12, request))
+
+    def _info(self, node: Node) -> NodeInfo:
+        checks = [check for check in self.checks if check.node == node.node]
+        return NodeInfo(node=node, services=self.services.get(node.node, []), checks=checks)
 
     def _coordinate_listdatacenters(self, _: Empty) -> DatacenterMapsReply:
         return DatacenterMapsReply(maps=self.maps)

@@ -45,6 +45,8 @@ from tests.fakes.query_calls import QueryCalls
 
 Reply = TypeVar("Reply", bound=Record)
 WRITES = {
+    "Catalog.Deregister",
+    "Catalog.Register",
     "Coordinate.Update",
     "Internal.EventFire",
     "Internal.KeyringOperation",

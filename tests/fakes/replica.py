@@ -13,6 +13,7 @@ from fsm.commands.registry import (
     KVS,
     PREPARED_QUERY,
     REGISTER,
+    SESSION,
     TOMBSTONE,
     TXN,
     encode_command,
@@ -27,6 +28,7 @@ from structs.catalog import DeregisterCommand, HealthCheck, NodeService, Registe
 from structs.coordinate import CoordinateBatch, NodeCoordinate
 from structs.kv import KVApplyReply, KVCommand, KVEntry, KVVerb, ReapReply, TombstoneCommand
 from structs.prepared_query import PreparedQuery, PreparedQueryCommand, PreparedQueryOp
+from structs.session import Session, SessionApplyReply, SessionCommand, SessionVerb
 from structs.txn import TxnCommand, TxnOp, TxnOutcome
 
 
@@ -115,6 +117,26 @@ class Replica:
         command = AutopilotCommand(config=config, cas=cas, only_if_absent=only_if_absent)
         reply = self.run(encode_command(AUTOPILOT, command))
         assert isinstance(reply, AutopilotSetReply)
+        return reply.ok
+
+    def session(self, session_id: str, node: str, *checks: str, **fields: Any) -> object:
+        """Create a session; returns its id, or a Refusal. Of `fields`: whatever else a Session has."""
+        wanted = Session(session_id=session_id, node=node, node_checks=list(checks), **fields)
+        reply = self.run(encode_command(SESSION, SessionCommand(verb=SessionVerb.CREATE, session=wanted)))
+        return reply.session_id if isinstance(reply, SessionApplyReply) else reply
+
+    def end_sessions(self, *session_ids: str) -> int:
+        self.run(encode_command(SESSION, SessionCommand(verb=SessionVerb.DESTROY, session_ids=list(session_ids))))
+        return self.machine.index_applied
+
+    def lock(self, key: str, session: str, value: bytes = b"", *, flags: int = 0) -> bool:
+        reply = self.write(KVVerb.LOCK, key, value, flags=flags, session=session)
+        assert isinstance(reply, KVApplyReply), reply
+        return reply.ok
+
+    def unlock(self, key: str, session: str, value: bytes = b"", *, flags: int = 0) -> bool:
+        reply = self.write(KVVerb.UNLOCK, key, value, flags=flags, session=session)
+        assert isinstance(reply, KVApplyReply), reply
         return reply.ok
 
     def query(self, op: PreparedQueryOp, query: PreparedQuery) -> object:

@@ -37,6 +37,8 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "lark": ("base.hcl_grammar",),
     "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),
+    "prometheus_client": ("agent.exposition",),
+    "psutil": ("agent.host", "agent.metrics"),
     "pickle": (),
     "marshal": (),
     "shelve": (),

@@ -73,6 +73,28 @@ def test_every_command_of_the_cli_has_a_test() -> None:
         assert " ".join(words) in tests or f'"{quoted}"' in tests, f"no test runs mesh {' '.join(words)}"
 
 
+def test_every_http_route_is_described_for_programs() -> None:
+    """Each needs its row in agent/http/describing.py; `scripts/api_docs.py --write` then writes openapi.json."""
+    routes = filled("agent.http.registry", "ROUTES")
+    assert isinstance(routes, dict)
+    describing = importlib.import_module("agent.http.describing")
+    assert describing.undescribed() == []
+    known = {f"{method} {path}" for path, route in routes.items() for method in route.endpoints}
+    assert set(describing.ROWS) - known == set(), "a row describes a route that does not exist"
+
+
+def test_every_metric_has_a_line_of_documentation() -> None:
+    for program in ("server.main", "agent.main"):
+        importlib.import_module(program)
+    page = (ROOT / "docs" / "operating" / "telemetry.md").read_text(encoding="utf-8")
+    methods = filled("server.endpoints.registry", "METHODS")
+    assert isinstance(methods, dict)
+    alike = {name.lower() for name in methods}  # one line is for all RPC methods
+    names = importlib.import_module("base.telemetry").TELEMETRY.names() - alike
+    assert len(names) > 40
+    assert sorted(name for name in names if f"`{name}`" not in page and not name.startswith("test.")) == []
+
+
 @pytest.mark.parametrize("room", ["fsm/commands", "server/endpoints", "agent/http"])
 def test_registries_live_in_a_file_of_that_name(room: str) -> None:
     assert (ROOT / room / "registry.py").is_file()

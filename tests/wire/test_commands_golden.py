@@ -35,6 +35,7 @@ from structs.prepared_query import (
     QueryTemplate,
     ServiceQuery,
 )
+from structs.session import ServiceCheck, Session, SessionBehavior, SessionCommand, SessionVerb
 from structs.txn import ServiceOnNode, TxnCommand, TxnOp
 from tests.fakes.replica import Replica
 
@@ -53,6 +54,24 @@ COMMANDS = [
     ),
     (registry.KVS, KVCommand(verb=KVVerb.DELETE_TREE, key=""), "0296ab64656c6574652d74726565a0c4000000a0"),
     (registry.TOMBSTONE, TombstoneCommand(index=300), "0591cd012c"),
+    (
+        registry.SESSION,
+        SessionCommand(
+            verb=SessionVerb.CREATE,
+            session=Session(
+                session_id="40e4a748-2192-161a-0510-9bf59fe950b5",
+                name="s",
+                node="n",
+                node_checks=["serfHealth"],
+                service_checks=[ServiceCheck(check_id="c")],
+                lock_delay_ns=15_000_000_000,
+                behavior=SessionBehavior.DELETE,
+                ttl="15s",
+            ),
+        ),
+        "0393a66372656174659ad92434306534613734382d323139322d313631612d303531302d396266353966653935306235a173a16e"
+        "91aa736572664865616c74689192a163a0cf000000037e11d600a664656c657465a3313573000090",
+    ),
     (
         registry.TXN,
         TxnCommand(operations=[TxnOp(verb="set", key="k", value=b"v"), TxnOp(verb="check-index", key="k", index=9)]),
@@ -175,11 +194,11 @@ COMMANDS = [
 
 OLDER: dict[str, int] = {
     # A transaction before its operations could be on nodes, services and checks.
-    "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0": 4,
+    "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0": 5,
     # A registration before services had weights, tagged addresses and a proxy, and checks a kind.
     "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
     "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"
-    "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3": 6,
+    "a0a0a27331a0c098a8687474703a2f2f68c281a14191a162a0a0cf00000002540be40000000000c3": 7,
 }
 """What earlier versions wrote -> position in COMMANDS of the record that it means."""
 

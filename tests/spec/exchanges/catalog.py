@@ -18,23 +18,26 @@ _N2 = (
     '{"ID":"","Node":"n2","Address":"10.0.0.2","Datacenter":"dc1","TaggedAddresses":null,"Meta":null,'
     '"CreateIndex":7,"ModifyIndex":7}'
 )
-_CONNECT = '"ProxyDestination":"","Connect":{"Native":false,"Proxy":null}'
+_CONNECT = (
+    '"ProxyDestination":"","Proxy":{"Mode":"","MeshGateway":{},"Expose":{}},"Connect":{"Native":false,"Proxy":null}'
+)
+_WEIGHTS = '"Weights":{"Passing":1,"Warning":1}'
 _CONSUL = (
-    '{"ID":"consul","Service":"consul","Tags":[],"Address":"","Meta":null,"Port":8300,"EnableTagOverride":false,'
+    f'{{"ID":"consul","Service":"consul","Tags":[],"Address":"","Meta":null,"Port":8300,{_WEIGHTS},"EnableTagOverride":false,'
     f'{_CONNECT},"CreateIndex":6,"ModifyIndex":6}}'
 )
 _WEB = (
-    '{"ID":"web","Service":"web","Tags":["v1"],"Address":"","Meta":null,"Port":80,"EnableTagOverride":false,'
+    f'{{"ID":"web","Service":"web","Tags":["v1"],"Address":"","Meta":null,"Port":80,{_WEIGHTS},"EnableTagOverride":false,'
     f'{_CONNECT},"CreateIndex":8,"ModifyIndex":8}}'
 )
 _SERF = (
     '{"Node":"n1","CheckID":"serfHealth","Name":"Serf Health Status","Status":"passing","Notes":"",'
-    '"Output":"Agent alive and reachable","ServiceID":"","ServiceName":"","ServiceTags":[],"Definition":{},'
+    '"Output":"Agent alive and reachable","ServiceID":"","ServiceName":"","ServiceTags":[],"Type":"","Definition":{},'
     '"CreateIndex":5,"ModifyIndex":5}'
 )
 _C1 = (
     '{"Node":"n1","CheckID":"c1","Name":"web \\u003ccheck\\u003e","Status":"critical","Notes":"","Output":"",'
-    '"ServiceID":"web","ServiceName":"web","ServiceTags":["v1"],'
+    '"ServiceID":"web","ServiceName":"web","ServiceTags":["v1"],"Type":"",'
     '"Definition":{"HTTP":"http://x/h","Interval":"10s","Timeout":"1.5s"},"CreateIndex":9,"ModifyIndex":9}'
 )
 

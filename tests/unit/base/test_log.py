@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from base.log import LINE_BYTES_MAX, Level, Logger, LogSink
+from base.log import LINE_BYTES_MAX, LINES_KEPT, Level, Logger, LogSink
 from base.secret import Secret, masked_path
 
 
@@ -127,3 +127,46 @@ def test_the_log_file_is_written_too_and_can_be_rotated(pipe: Pipe, tmp_path: Pa
     assert "first" in (tmp_path / "old.log").read_text()
     assert path.read_text().count("\n") == 1
     assert pipe.text().count("\n") == 3
+
+
+def test_a_tap_gets_the_newest_lines_and_then_each_that_is_written(pipe: Pipe) -> None:
+    sink = sink_into(pipe)
+    logger = Logger("x", sink)
+    for number in range(LINES_KEPT + 10):
+        logger.info("old", number=number)
+        pipe.text()
+    tap = sink.follow(Level.WARN)
+    assert tap.take() == ([], 0)
+    tap = sink.follow(Level.INFO)
+    lines, missed = tap.take()
+    assert (len(lines), missed, lines[0].fields["number"]) == (LINES_KEPT, 0, 10)
+    logger.warn("new", token="sesame", trace="x" * 10_000)
+    ((line,), _) = tap.take()
+    assert line.text(as_json=False).startswith("2026-11-23T10:00:00.123Z [WARN] x: new token=<hidden> trace=xxx")
+    assert json.loads(line.text(as_json=True))["@level"] == "warn"
+    assert len(line.text(as_json=False)) < 2 * LINE_BYTES_MAX
+
+
+def test_a_tap_below_the_level_of_the_log_sees_more_and_the_log_stays_as_it_is(pipe: Pipe) -> None:
+    sink = sink_into(pipe)
+    logger = Logger("x", sink)
+    tap = sink.follow(Level.DEBUG)
+    logger.debug("details")
+    logger.trace("more details")
+    assert [line.message for line in tap.take()[0]] == ["details"]
+    assert pipe.text() == ""
+    sink.unfollow(tap)
+    assert not logger.is_enabled(Level.DEBUG)
+    logger.debug("details")
+    assert (tap.take(), sink.taps_count) == (([], 0), 0)
+    assert sink.follow(Level.TRACE).take() == ([], 0)
+
+
+def test_a_tap_that_nobody_empties_misses_lines_and_knows_how_many(pipe: Pipe) -> None:
+    sink = sink_into(pipe, level="ERR")
+    tap = sink.follow(Level.INFO)
+    for _ in range(LINES_KEPT + 7):
+        Logger("x", sink).info("a")
+    lines, missed = tap.take()
+    assert (len(lines), missed) == (LINES_KEPT, 7)
+    assert tap.take() == ([], 0)

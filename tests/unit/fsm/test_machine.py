@@ -155,6 +155,7 @@ def test_commands_are_numbered_as_they_always_were() -> None:
         0: ("register", "RegisterCommand"),
         1: ("deregister", "DeregisterCommand"),
         2: ("kvs", "KVCommand"),
+        3: ("session", "SessionCommand"),
         5: ("tombstone", "TombstoneCommand"),
         6: ("coordinates", "CoordinateBatch"),
         7: ("prepared-query", "PreparedQueryCommand"),

@@ -270,7 +270,7 @@ def test_a_foreign_file_starts_our_server_unchanged_with_a_warning_for_each_key_
     assert "encrypt" not in text
     assert config.gossip.key.reveal() == "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
     assert f"{path}: acl_default_policy: access control is not enforced by this version" in text
-    assert f"{path}: telemetry: known, has no effect yet" in text
+    assert f"{path}: telemetry.statsite_address: nothing is sent there" in text
     assert "cloud" in text
     assert "retry_join: known" not in text
 

@@ -7,16 +7,18 @@ import pytest
 from base.codec import Record, encode
 from fsm.commands.refusal import Refusal
 from fsm.store import bulk, nodes
+from fsm.store.kv_rows import encode_body
 from fsm.store.names import key
 from structs.archive import RestoreReply, RowChunk
 from structs.autopilot import AutopilotConfig
 from structs.catalog import HealthCheck, Node, NodeService
 from structs.coordinate import Coordinate, NodeCoordinate
 from structs.prepared_query import PreparedQuery, QueryTemplate
+from structs.session import Session
 from tests.fakes.replica import Replica
 from tests.fakes.restores import begin, chunk, commit_of, kv_chunk
 
-NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT, QUERIES = 4, 5, 6, 7, 8, 10
+KVS, NODES, SERVICES, CHECKS, COORDINATES, AUTOPILOT, SESSIONS, QUERIES = 1, 4, 5, 6, 7, 8, 9, 10
 
 
 def rows(table: int, *found: tuple[bytes, Record | bytes]) -> bytes:
@@ -36,6 +38,10 @@ def check(owner: str, check_id: str, *, service_id: str = "", status: str = "pas
     return HealthCheck(
         node=owner, check_id=check_id, service_id=service_id, status=status, create_index=1, modify_index=9
     )
+
+
+def session(session_id: str, *checks: str) -> Session:
+    return Session(session_id=session_id, node="n", node_checks=list(checks), create_index=1, modify_index=2)
 
 
 def query(query_id: str, name: str = "", *, session: str = "", kind: str = "") -> PreparedQuery:
@@ -79,6 +85,16 @@ S = rows(SERVICES, (key("n", "s"), service("s")))
         ([N], rows(COORDINATES, (key("n", ""), b"")), "cannot be read"),
         ([], rows(AUTOPILOT, (b"other", AutopilotConfig(create_index=1, modify_index=1))), "doesn't fit its key"),
         ([], rows(AUTOPILOT, (b"config", AutopilotConfig())), "created at 0"),
+        ([], rows(SESSIONS, (b"s", session("s"))), "names what is not there"),
+        ([N], rows(SESSIONS, (b"t", session("s"))), "doesn't fit its key"),
+        ([N], rows(SESSIONS, (b"s", session("S"))), "doesn't fit its key"),
+        ([N], rows(SESSIONS, (b"s", session("s", "c"))), "names what is not there"),
+        (
+            [N, rows(CHECKS, (key("n", "c"), check("n", "c", status="critical")))],
+            rows(SESSIONS, (b"s", session("s", "c"))),
+            "doesn't fit",
+        ),
+        ([], rows(SESSIONS, (b"s", b"\x00")), "cannot be read"),
         ([], rows(QUERIES, (b"q", b"")), "cannot be read"),
         ([], rows(QUERIES, (b"q", query("other"))), "doesn't fit its key"),
         ([], rows(QUERIES, (b"Q", query("Q"))), "doesn't fit its key"),
@@ -123,3 +139,37 @@ def test_counters_that_an_archive_lacks_are_raised_to_its_rows(replica: Replica)
     # The name had no counter in this archive; it gets one with the next change of it.
     replica.register("n", service=service("s"))
     assert replica.counters()["service.web"] == replica.machine.index_applied
+
+
+def held(session_id: str, *, lock_index: int = 1) -> bytes:
+    return rows(KVS, (b"k", encode_body(1, 1, 0, lock_index, session_id, b"v")))
+
+
+def test_held_keys_come_back_with_their_sessions(replica: Replica) -> None:
+    payloads = [held("s"), N, rows(SESSIONS, (b"s", session("s")))]
+    replica.run(begin())
+    for position, payload in enumerate(payloads):
+        assert isinstance(replica.run(chunk(position, payload)), RestoreReply)
+    assert isinstance(replica.run(commit_of(payloads)), RestoreReply)
+    assert replica.entry("k").session == "s"
+    replica.check()
+    replica.end_sessions("s")
+    assert (replica.entry("k").session, replica.entry("k").lock_index) == ("", 1)
+
+
+def test_a_key_held_by_a_session_that_is_not_in_the_archive_is_refused(replica: Replica) -> None:
+    expected = replica.dump()
+    payloads = [held("s"), N, rows(SESSIONS, (b"r", session("r")), (b"t", session("t")))]
+    replica.run(begin())
+    for position, payload in enumerate(payloads):
+        assert isinstance(replica.run(chunk(position, payload)), RestoreReply)
+    refusal = replica.run(commit_of(payloads))
+    assert isinstance(refusal, Refusal)
+    assert "held by a session" in refusal.text
+    assert replica.dump() == expected
+
+
+@pytest.mark.parametrize("payload", [held("S"), held("s", lock_index=0)])
+def test_a_key_that_cannot_be_held_so_is_refused(replica: Replica, payload: bytes) -> None:
+    replica.run(begin())
+    assert isinstance(replica.run(chunk(0, payload)), Refusal)

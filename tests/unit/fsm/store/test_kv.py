@@ -239,7 +239,7 @@ def test_long_keys_are_as_good_as_short_ones(replica: Replica) -> None:
     assert replica.keys("deep/")[0] == [LONG[:480], LONG[:481]]
 
 
-def test_lock_verbs_refuse_every_session_because_none_exists(replica: Replica) -> None:
+def test_lock_verbs_refuse_sessions_that_do_not_exist(replica: Replica) -> None:
     assert replica.write(KVVerb.LOCK, "a", session="s") == Refusal(text='invalid session "s"')
     assert replica.write(KVVerb.LOCK, "a") == Refusal(text="missing session")
     assert replica.write(KVVerb.UNLOCK, "a") == Refusal(text="missing session")

@@ -1,12 +1,10 @@
 """Prepared queries in the state: names, templates, sessions, indexes. Source: state store, sections 3 and 12."""
 
 import pytest
-from msgspec.structs import replace
 
 from fsm.commands.refusal import Refusal
 from fsm.store import prepared_query
-from fsm.store.names import key
-from fsm.store.tables import PREPARED_QUERIES, SESSIONS
+from fsm.store.tables import PREPARED_QUERIES
 from structs.prepared_query import (
     PreparedQuery,
     PreparedQueryApplyReply,
@@ -19,6 +17,7 @@ from tests.fakes.replica import Replica
 A, B, C = (f"{digit * 8}-{digit * 4}-{digit * 4}-{digit * 4}-{digit * 12}" for digit in "abc")
 PREFIX = QueryTemplate(kind="name_prefix_match")
 CREATE, UPDATE, DELETE = PreparedQueryOp
+SESSION_ID = "00000000-0000-0000-0000-0000000000aa"
 
 
 def query(query_id: str, name: str = "", **fields: object) -> PreparedQuery:
@@ -98,21 +97,12 @@ def test_the_longest_template_that_a_name_begins_with_answers(replica: Replica) 
 
 
 def test_queries_of_a_session_go_with_it(replica: Replica) -> None:
-    machine = replica.machine
-    for query_id, name in ((A, "a"), (B, "b"), (C, "c")):
-        replica.query(CREATE, query(query_id, name))
-    batch = machine.store.write()
-    try:
-        batch.raft_index = batch.index = replica.raft_index + 1
-        batch.write(SESSIONS, key("s1"), b"", None)
-        for query_id in (A, B):
-            found = prepared_query.get(batch, query_id)
-            assert found is not None
-            bound = replace(found, session="S1")
-            assert prepared_query.complaint(batch, bound) == ""
-            prepared_query.put(batch, bound)
-        prepared_query.delete_of_session(batch, "s1")
-        assert [left.query_id for left in prepared_query.every(batch)] == [C]
-        assert set(batch.touched_keys[PREPARED_QUERIES.name]) == {A.encode(), B.encode()}
-    finally:
-        batch.abort()
+    replica.register("n1")
+    assert replica.session(SESSION_ID, "n1") == SESSION_ID
+    for query_id, name, session in ((A, "a", SESSION_ID), (B, "b", SESSION_ID.upper()), (C, "c", "")):
+        assert not isinstance(replica.query(CREATE, query(query_id, name, session=session)), Refusal)
+    replica.end_sessions(SESSION_ID)
+    with replica.machine.read() as view:
+        assert [left.query_id for left in prepared_query.every(view)] == [C]
+        assert view.index_row(PREPARED_QUERIES.name) == view.index
+    replica.check()

@@ -1,0 +1,304 @@
+"""What each route takes, and the OpenAPI description made of that and of the table of routes.
+
+A route without a row in ROWS is described by what all routes have in common; a test names those that lack one. Most
+objects are free: the handlers check them, and `docs/compatibility.md` tells what they understand.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from acl.access import Need
+from agent.http.registry import ROUTES, Endpoint, Route
+from base.version import API_VERSION
+
+READS = (
+    "dc", "ns", "partition", "token", "pretty", "stale", "consistent", "leader", "cached", "max_stale", "index", "wait",
+)  # fmt: skip
+WRITES = ("dc", "ns", "partition", "token", "pretty")
+LOCALS = ("token", "pretty")
+LISTS = (*READS, "near", "node-meta", "filter")
+JSON = "application/json"
+BYTES = "application/octet-stream"
+TEXT = "text/plain"
+
+PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
+    "acquire": ({"type": "string"}, "Session that takes the lock."),
+    "address": ({"type": "string"}, "RPC address of a server."),
+    "cached": ({"type": "string"}, "Present: the agent's cache may answer."),
+    "cas": ({"type": "integer", "minimum": 0}, "Only if the ModifyIndex is this; 0: only if there is none."),
+    "consistent": ({"type": "string"}, "Present: the leader confirms that it leads."),
+    "connect": ({"type": "string"}, "Present: only what can be reached by way of proxies."),
+    "dc": ({"type": "string"}, "Datacenter to ask."),
+    "expanded": ({"type": "string"}, "Present: with what is linked."),
+    "filter": ({"type": "string"}, "Expression that selects rows, where the route understands filters."),
+    "flags": ({"type": "integer", "minimum": 0}, "A number to keep with the value."),
+    "force": ({"type": "string"}, "Present: whatever the state."),
+    "format": ({"type": "string"}, "`prometheus` or `text`, where the route has another form."),
+    "hash": ({"type": "string"}, "Blocks until the hash of the content is another."),
+    "id": ({"type": "string"}, "Id of a server."),
+    "index": ({"type": "integer", "minimum": 0}, "Blocks until the index exceeds this."),
+    "keys": ({"type": "string"}, "Present: keys only."),
+    "leader": ({"type": "string"}, "Present: not stale, whatever the agent's configuration."),
+    "limit": ({"type": "integer"}, "How many rows at most."),
+    "logjson": ({"type": "string"}, "Present: lines as JSON."),
+    "loglevel": ({"type": "string"}, "TRACE, DEBUG, INFO, WARN or ERR."),
+    "max_stale": ({"type": "string"}, "A duration: stale, unless the answer is older."),
+    "merge-central-config": ({"type": "string"}, "Present: with settings that hold for all services."),
+    "name": ({"type": "string"}, "Only what has this name."),
+    "near": ({"type": "string"}, "Nearest to this node first; _agent: the agent's own."),
+    "node": ({"type": "string"}, "Expression that node names must match."),
+    "node-meta": ({"type": "string"}, "key:value that nodes must have; may be repeated."),
+    "note": ({"type": "string"}, "Text to keep as the output of the check."),
+    "ns": ({"type": "string"}, "Empty or default."),
+    "partition": ({"type": "string"}, "Empty or default."),
+    "passing": ({"type": "string"}, "Present: only instances whose checks all pass."),
+    "pretty": ({"type": "string"}, "Present: indented JSON."),
+    "prune": ({"type": "string"}, "Present: forget it at once."),
+    "raw": ({"type": "string"}, "Present: the bare value."),
+    "reason": ({"type": "string"}, "Why."),
+    "enable": ({"type": "string"}, "true or false."),
+    "recurse": ({"type": "string"}, "Present: everything under the prefix."),
+    "relay-factor": ({"type": "integer"}, "How many nodes answers are sent through besides, 0 to 5."),
+    "release": ({"type": "string"}, "Session that gives the lock back."),
+    "replace-existing-checks": ({"type": "string"}, "Present: checks that are not named again go."),
+    "segment": ({"type": "string"}, "Only the default one exists."),
+    "separator": ({"type": "string"}, "Keys are cut behind it."),
+    "service": ({"type": "string"}, "Expression that services must match."),
+    "stale": ({"type": "string"}, "Present: any server answers from what it has."),
+    "tag": ({"type": "string"}, "Tag that instances must have; may be repeated."),
+    "token": ({"type": "string"}, "Wins over the header X-Consul-Token."),
+    "wait": ({"type": "string"}, "How long a blocking query waits, a duration such as 10s."),
+    "wan": ({"type": "string"}, "Not empty: of the servers of all datacenters."),
+}
+"""Every query parameter: its schema and one line of text. Flags count when present, whatever their value."""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one method of one path takes."""
+
+    parameters: tuple[str, ...] = ()
+    """Query parameters besides those that all reads or all writes have."""
+    common: tuple[str, ...] | None = None
+    """Replaces these."""
+    body: str | None = None
+    """Media type of the body; None: it has none."""
+    schema: Mapping[str, Any] = {}
+    """Of a JSON body."""
+    answer: str = JSON
+    """Media type of the answer."""
+    rest: str = "name"
+    """What follows a path that ends in "/"."""
+    statuses: tuple[int, ...] = (200, 400)
+    """Besides those that every route may answer."""
+
+
+OBJECT: Mapping[str, Any] = {"type": "object"}
+OBJECTS: Mapping[str, Any] = {"type": "array", "items": {"type": "object"}}
+KEY_BODY: Mapping[str, Any] = {"type": "object", "properties": {"Key": {"type": "string"}}}
+_ACL_OFF = (401,)
+COMMON_STATUSES: dict[int, str] = {
+    403: "Blocked by the configuration, or not allowed.",
+    405: "The path does not know the method.",
+    413: "The body is too large.",
+    429: "Too many connections, or calls.",
+    500: "The cluster has no leader, or refused.",
+}
+
+ROWS: dict[str, Row] = {
+    "PUT /v1/agent/force-leave/": Row(common=LOCALS, parameters=("prune", "wan"), rest="node"),
+    "GET /debug/tasks": Row(common=LOCALS, answer=TEXT, statuses=(200, 404)),
+    "GET /v1/agent/host": Row(common=LOCALS),
+    "PUT /v1/agent/join/": Row(common=LOCALS, parameters=("wan",), rest="address"),
+    "PUT /v1/agent/leave": Row(common=LOCALS),
+    "GET /v1/agent/members": Row(common=LOCALS, parameters=("wan", "segment", "filter")),
+    "GET /v1/agent/metrics": Row(common=LOCALS, parameters=("format",), statuses=(200, 415)),
+    "GET /v1/agent/metrics/stream": Row(common=LOCALS),
+    "GET /v1/agent/monitor": Row(common=LOCALS, parameters=("loglevel", "logjson"), answer=TEXT),
+    "GET /v1/agent/self": Row(common=LOCALS),
+    "PUT /v1/agent/token/": Row(common=LOCALS, body=JSON, schema=OBJECT, statuses=(401, 404)),
+    "GET /v1/agent/version": Row(common=LOCALS),
+    "GET /v1/catalog/datacenters": Row(),
+    "GET /v1/catalog/node/": Row(parameters=("filter",), rest="node"),
+    "GET /v1/catalog/nodes": Row(common=LISTS),
+    "GET /v1/coordinate/datacenters": Row(statuses=(200, 401)),
+    "GET /v1/coordinate/node/": Row(parameters=("segment",), rest="node", statuses=(200, 400, 401, 404)),
+    "GET /v1/coordinate/nodes": Row(parameters=("segment",), statuses=(200, 400, 401)),
+    "PUT /v1/coordinate/update": Row(
+        body=JSON,
+        schema={
+            "type": "object",
+            "properties": {
+                "Node": {"type": "string"},
+                "Segment": {"type": "string"},
+                "Coord": {
+                    "type": "object",
+                    "properties": {
+                        "Vec": {"type": "array", "items": {"type": "number"}},
+                        "Error": {"type": "number"},
+                        "Adjustment": {"type": "number"},
+                        "Height": {"type": "number"},
+                    },
+                },
+            },
+        },
+        statuses=(200, 400, 401),
+    ),
+    "PUT /v1/event/fire/": Row(parameters=("node", "service", "tag"), body=BYTES),
+    "GET /v1/event/list": Row(common=LOCALS, parameters=("name", "node", "service", "tag", "index", "wait")),
+    "GET /v1/health/node/": Row(parameters=("filter",), rest="node"),
+    "GET /v1/health/state/": Row(common=LISTS, rest="state"),
+    "GET /v1/kv/": Row(parameters=("recurse", "keys", "raw", "separator"), rest="key", statuses=(200, 400, 404)),
+    "PUT /v1/kv/": Row(parameters=("flags", "cas", "acquire", "release"), body=BYTES, rest="key"),
+    "DELETE /v1/kv/": Row(parameters=("recurse", "cas"), rest="key"),
+    "GET /v1/operator/autopilot/configuration": Row(),
+    "PUT /v1/operator/autopilot/configuration": Row(
+        parameters=("cas",),
+        body=JSON,
+        schema={
+            "type": "object",
+            "properties": {
+                "CleanupDeadServers": {"type": "boolean"},
+                "LastContactThreshold": {"type": "string"},
+                "MaxTrailingLogs": {"type": "integer"},
+                "ServerStabilizationTime": {"type": "string"},
+            },
+        },
+    ),
+    "GET /v1/operator/autopilot/health": Row(),
+    "GET /v1/operator/autopilot/state": Row(),
+    "GET /v1/operator/keyring": Row(parameters=("relay-factor",)),
+    "POST /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
+    "PUT /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
+    "DELETE /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
+    "GET /v1/operator/raft/configuration": Row(),
+    "DELETE /v1/operator/raft/peer": Row(parameters=("id", "address")),
+    "POST /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
+    "PUT /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
+    "GET /v1/operator/usage": Row(),
+    "GET /v1/snapshot": Row(answer="application/x-gzip"),
+    "PUT /v1/snapshot": Row(body=BYTES),
+    "GET /v1/status/leader": Row(),
+    "GET /v1/status/peers": Row(),
+    "PUT /v1/txn": Row(
+        common=(*READS,),
+        body=JSON,
+        schema={
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "KV": {
+                        "type": "object",
+                        "properties": {
+                            "Verb": {
+                                "enum": [
+                                    "set", "cas", "lock", "unlock", "get", "get-tree", "check-index", "check-session",
+                                    "check-not-exists", "delete", "delete-tree", "delete-cas",
+                                ],
+                            },
+                            "Key": {"type": "string"},
+                            "Value": {"type": ["string", "null"]},
+                            "Flags": {"type": "integer"},
+                            "Index": {"type": "integer"},
+                            "Session": {"type": "string"},
+                        },
+                    },
+                },
+            },
+        },
+        statuses=(200, 400, 409),
+    ),
+}  # fmt: skip
+"""`METHOD path` -> what it takes. Paths under /v1/acl are all alike while access control is off."""
+
+
+def row_of(method: str, path: str) -> Row | None:
+    """Return the row of a route, None where it has none."""
+    found = ROWS.get(f"{method} {path}")
+    if found is None and path.startswith("/v1/acl/"):
+        return Row(common=LOCALS, body=JSON if method in ("PUT", "POST") else None, schema=OBJECT, statuses=_ACL_OFF)
+    return found
+
+
+def undescribed() -> list[str]:
+    """Return `METHOD path` of every route without a row."""
+    return [
+        f"{method} {path}"
+        for path, route in sorted(ROUTES.items())
+        for method in route.endpoints
+        if row_of(method, path) is None
+    ]
+
+
+def description() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of all routes; `agent.http.endpoints` must have been imported."""
+    paths: dict[str, dict[str, Any]] = {}
+    for path, route in sorted(ROUTES.items()):
+        for method, endpoint in route.endpoints.items():
+            row = row_of(method, path) or _generic(method)
+            shown = f"{path}{{{row.rest}}}" if path.endswith("/") else path
+            paths.setdefault(shown, {})[method.lower()] = _operation(method, route, endpoint, row)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mesh agent",
+            "version": API_VERSION,
+            "description": "What every agent answers to clients, in Consul's API.",
+        },
+        "paths": paths,
+        "components": {
+            "parameters": {name: _parameter(name) for name in sorted(PARAMETERS)},
+            "responses": {
+                str(status): {"description": text, "content": {TEXT: {}}} for status, text in COMMON_STATUSES.items()
+            },
+            "securitySchemes": {"token": {"type": "apiKey", "in": "header", "name": "X-Consul-Token"}},
+        },
+    }
+
+
+def _generic(method: str) -> Row:
+    return Row(body=JSON if method in ("PUT", "POST") else None)
+
+
+def _operation(method: str, route: Route, endpoint: Endpoint, row: Row) -> dict[str, Any]:
+    doc = inspect.cleandoc(endpoint.handler.__doc__ or "")
+    common = row.common if row.common is not None else WRITES if endpoint.is_write else READS
+    parameters: list[dict[str, Any]] = [
+        {"$ref": f"#/components/parameters/{name}"} for name in dict.fromkeys((*row.parameters, *common))
+    ]
+    if route.path.endswith("/"):
+        schema = {"type": "string", "minLength": 1}
+        parameters.insert(0, {"name": row.rest, "in": "path", "required": True, "schema": schema})
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()} {route.path}",
+        "tags": [route.path.removeprefix("/v1").split("/")[1]],
+        "summary": doc.partition("\n")[0],
+        "description": doc,
+        "parameters": parameters,
+        "responses": _responses(row),
+        "x-access": str(endpoint.access.need),
+    }
+    if endpoint.access.need is not Need.NOBODY:
+        operation["security"] = [{"token": []}, {}]
+    if row.body is not None:
+        content = {"schema": dict(row.schema)} if row.body == JSON else {"schema": {"type": "string"}}
+        operation["requestBody"] = {"content": {row.body: content}}
+    return operation
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    schema, text = PARAMETERS[name]
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+def _responses(row: Row) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(status): {"$ref": f"#/components/responses/{status}"} for status in COMMON_STATUSES
+    }
+    for status in row.statuses:
+        text = "Done." if status == 200 else "Refused, or not there."
+        responses[str(status)] = {"description": text, "content": {row.answer if status == 200 else TEXT: {}}}
+    return dict(sorted(responses.items()))
