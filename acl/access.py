@@ -30,6 +30,8 @@ class Need(StrEnum):
     QUERY_WRITE = "query:write"
     OPERATOR_READ = "operator:read"
     OPERATOR_WRITE = "operator:write"
+    SESSION_READ = "session:read"
+    SESSION_WRITE = "session:write"
     MANAGEMENT = "management"
     EACH = "each operation's own"
     """Of several rights the one that fits the kind of each operation: none is done for the sake of another's."""
@@ -115,6 +117,16 @@ def query_read(field: str = "") -> Access:
 def query_write(field: str) -> Access:
     """Writing the prepared query whose name is in `field`."""
     return Access(need=Need.QUERY_WRITE, field=field)
+
+
+def session_read(field: str = "") -> Access:
+    """Reading the sessions of the node in `field`; without one, every session of the answer."""
+    return Access(need=Need.SESSION_READ, field=field)
+
+
+def session_write(field: str) -> Access:
+    """Creating, renewing and destroying sessions of the node in `field`; "": of the node that the session has."""
+    return Access(need=Need.SESSION_WRITE, field=field)
 
 
 TXN_READ = Access(

@@ -2,22 +2,34 @@
 
 import os
 import platform
+import random
 import socket
 import ssl
 import sys
+import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
+from agent.cache.cache import Cache
 from agent.config.runtime import HostPort, Listen, RuntimeConfig
+from agent.dns.listener import DNSListener, Pair, address_of
+from agent.dns.listener import bind_dns as bind_pair
+from agent.dns.lookups import CacheLookups
+from agent.dns.responder import Responder
 from agent.events import EventRing
+from agent.http.inside import InsideClient
 from agent.http.listener import HTTPListener, listen_tcp, listen_unix
 from agent.http.registry import Delegate
 from agent.http.settings import HTTPLimits, HTTPSettings
+from agent.local.services import LocalServices
+from agent.local.wiring import node_info, node_meta
 from agent.membership import JOIN_WAN_TEXT, JoinReport, Membership
 from agent.metrics import Collector
+from agent.remote_exec import RemoteExecutor
 from agent.tls import tls_config
+from agent.watches import Watches
 from base.errors import ConfigInvalid, InvalidRequest, Refused
 from base.limits import Seldom
 from base.log import get_logger
@@ -50,8 +62,9 @@ _MEMBERS = {status: _members.labelled(status.name.lower()) for status in MemberS
 class AgentFacts:
     """What the agent knows by itself; `agent.http.registry.AgentInfo`."""
 
-    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership) -> None:
+    def __init__(self, config: RuntimeConfig, *, node_id: str, membership: Membership, local: LocalServices) -> None:
         self._config = config
+        self.local = local
         self._membership = membership
         self.node_id = node_id
         self.node_name = config.node_name
@@ -60,10 +73,11 @@ class AgentFacts:
         self.revision = f"mesh-{VERSION}"
         self.is_server = config.server
         self.coordinates_enabled = not config.raw.get("disable_coordinates", False)
-        self.events = EventRing(node_name=config.node_name)
+        self.events = EventRing(node_name=config.node_name, services=local.event_services)
         self._events_ignored = Seldom(EVENT_IGNORED_S)
         self._leaving = trio.Lock()
         self._left = trio.Event()
+        self._reload: Callable[[], Awaitable[None]] | None = None
 
     def self_member(self) -> Member:
         """See AgentInfo."""
@@ -93,6 +107,21 @@ class AgentFacts:
             if not self._left.is_set():
                 await self._membership.leave()
                 self._left.set()
+
+    async def reload(self) -> None:
+        """See AgentInfo."""
+        if self._reload is None:
+            raise Refused("this agent is not ready to read its configuration again")
+        await self._reload()
+
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Say how the configuration is read again; `reload` raises what is wrong with it."""
+        self._reload = reload
+
+    async def take_config(self, config: RuntimeConfig) -> None:
+        """Take what may change from a configuration; raises what cannot be had of it, nothing has changed then."""
+        await self.local.reload(config.local.definitions, config.local.outputs, node_info(config, node_id=self.node_id))
+        self._config = config
 
     async def wait_left(self) -> None:
         """Return once this agent has left the cluster."""
@@ -138,7 +167,7 @@ class AgentFacts:
     def statistics(self) -> Mapping[str, Mapping[str, str]]:
         """See AgentInfo."""
         stats = {
-            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": "0", "services": "0"},
+            "agent": self.local.statistics(),
             "build": {"prerelease": "", "revision": self.revision, "version": self.version},
             "runtime": {
                 "arch": platform.machine(),
@@ -153,7 +182,7 @@ class AgentFacts:
 
     def meta(self) -> Mapping[str, str]:
         """See AgentInfo."""
-        return {"consul-network-segment": "", **self._config.node_meta}
+        return node_meta(self._config)
 
 
 def http_settings(config: RuntimeConfig) -> HTTPSettings:
@@ -168,6 +197,9 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         ),
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
+        use_cache=config.http_use_cache,
+        ui_content_path=config.ui_content_path,
+        ui_folder=config.ui_folder,
         pretty_always=config.dev,
         debug_enabled=config.dev or bool(config.raw["enable_debug"]),
         token_default=config.acl_token_default.reveal(),
@@ -201,8 +233,25 @@ def _bind_all(what: str, addresses: tuple[Listen, ...]) -> list[socket.socket]:
     return sockets
 
 
+def bind_dns(config: RuntimeConfig) -> list[Pair]:
+    """Return the sockets of DNS, UDP and TCP for each address; raises ConfigInvalid naming the one it cannot have."""
+    pairs: list[Pair] = []
+    for address in config.dns_listen:
+        try:
+            pairs.append(bind_pair(address.host, address.port))
+        except OSError as error:
+            for bound, listening in pairs:
+                bound.close()
+                listening.close()
+            raise ConfigInvalid(
+                f"cannot listen for DNS on {address} (UDP and TCP): {error.strerror or error};"
+                " ports.dns (-dns-port) moves it, -1 turns it off"
+            ) from error
+    return pairs
+
+
 class Agent:
-    """The HTTP API of one process."""
+    """The HTTP API and the DNS of one process, and the cache that both answer from."""
 
     def __init__(
         self,
@@ -212,19 +261,37 @@ class Agent:
         facts: AgentFacts,
         sockets: list[socket.socket],
         https_sockets: list[socket.socket],
+        dns_pairs: Sequence[Pair] = (),
+        rng: random.Random | None = None,
     ) -> None:
-        """Serve on `sockets` and, over TLS, on `https_sockets`; raises ConfigInvalid for unusable certificates."""
+        """Serve HTTP on `sockets` and, over TLS, on `https_sockets`, and DNS on `dns_pairs`.
+
+        `rng` orders the answers of DNS. Raises ConfigInvalid for unusable certificates.
+        """
         self._config = config
         self._facts = facts
         TELEMETRY.configure(config.telemetry)
+        self.cache = Cache(delegate)
+        self.dns_addresses = [address_of(pair) for pair in dns_pairs]
+        lookups = CacheLookups(config.dns, delegate=delegate, cache=self.cache)
+        responder = Responder(config.dns, lookups, rng=rng or random.Random(), wall_unix_s=time.time)
+        self.dns = DNSListener(config.dns.limits, responder, dns_pairs)
         self._tls = TLSContexts(tls_config(config.https_tls)) if https_sockets else None
+        self._remote_exec: RemoteExecutor | None = None
+        if not config.raw.get("disable_remote_exec", True):
+            token = config.acl_token_default.reveal()
+            self._remote_exec = RemoteExecutor(delegate=delegate, node=facts.node_name, token=token)
+            facts.events.on_execution = self._remote_exec.offer
+        settings = http_settings(config)
+        self.watches = Watches(InsideClient(settings, delegate, facts), config.watches)
         self.http = HTTPListener(
-            http_settings(config),
+            settings,
             delegate,
             facts,
             sockets,
             tls_sockets=https_sockets,
             tls_context=self._https_context,
+            cache=self.cache,
         )
 
     def _https_context(self) -> ssl.SSLContext | None:
@@ -233,9 +300,14 @@ class Agent:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
+            if self._remote_exec is not None:
+                nursery.start_soon(self._remote_exec.run)
             await nursery.start(Collector().run)
+            await nursery.start(self.cache.run)
+            await nursery.start(self.dns.run)
             with TELEMETRY.reader(self._read_gauges):
                 await nursery.start(self.http.run)
+                await nursery.start(self.watches.run)
                 task_status.started()
                 await trio.sleep_forever()
 
@@ -250,6 +322,7 @@ class Agent:
     def reload(self, config: RuntimeConfig) -> None:
         """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
         TELEMETRY.configure(config.telemetry)
+        self.watches.replace(config.watches)
         if self._tls is not None:
             self._tls.reload()
 

@@ -5,6 +5,7 @@ knowing it, but every write takes one hop more.
 """
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -47,12 +48,21 @@ class ClientLink:
             pool=pool, servers=self.servers, rng=rng, hold_s=config.performance.rpc_hold_timeout_s, rate=rate
         )
         self._leader_lost = trio.Event()
+        self._hearers: list[Callable[[], None]] = []
         gossip.subscribe(self._members_changed)
         gossip.subscribe_events(self._event_arrived)
 
     def statistics(self) -> dict[str, dict[str, str]]:
         """Return sections of `Stats`."""
         return {"consul": {"known_servers": str(len(self.servers)), "server": "false"}}
+
+    def subscribe(self, server_up: Callable[[], None]) -> None:
+        """Call `server_up` when the first server is there, and with every new leader."""
+        self._hearers.append(server_up)
+
+    def _tell_of_server(self) -> None:
+        for server_up in self._hearers:
+            server_up()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after the list until cancelled."""
@@ -72,6 +82,8 @@ class ClientLink:
             self._pool.doubt(address)
         if self.servers.leader == "":
             self._leader_lost.set()
+        if not before and len(self.servers):
+            self._tell_of_server()
 
     def _is_usable(self, member: Member) -> bool:
         facts = callable_server(member)
@@ -80,6 +92,7 @@ class ClientLink:
     def _event_arrived(self, event: UserEventArrived) -> None:
         if event.name != NEW_LEADER:
             return
+        self._tell_of_server()
         name = event.payload.decode("utf-8", "replace")
         before = self.servers.leader
         address = next((member.rpc_address for member in self._gossip.members() if member.name == name), "")

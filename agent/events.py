@@ -22,7 +22,7 @@ PAYLOAD_BYTES_MAX = 512
 """Name and packed event together, as gossip counts them."""
 TOO_LARGE_TEXT = f"user event exceeds limit of {PAYLOAD_BYTES_MAX} bytes"
 REMOTE_EXECUTION = "_rexec"
-"""Asks agents to run a command. Ours never do, and nobody is shown it."""
+"""Asks agents to run a command (`agent/remote_exec.py`). Nobody is shown it."""
 INDEX_EMPTY = 1
 """What there is to block on before anything has happened: 0 would make clients spin."""
 
@@ -99,6 +99,9 @@ class EventRing:
         self._events: deque[UserEvent] = deque(maxlen=EVENTS_KEPT_MAX)
         self._watchers: dict[int, Callable[[], None]] = {}
         self._watchers_total = 0
+        self._executions: deque[str] = deque(maxlen=EVENTS_KEPT_MAX)
+        self.on_execution: Callable[[UserEvent], None] | None = None
+        """Told of events that ask for remote execution; None: they are ignored."""
 
     def receive(self, lamport_time: int, name: str, payload: bytes) -> UserEvent | None:
         """Take an event of gossip; returns it where it is new and meant for us, None where it is not.
@@ -110,7 +113,10 @@ class EventRing:
         event = unpack_event(payload, lamport_time)
         if event.version > EVENT_VERSION:
             raise InvalidRequest(f"user event version {event.version} is newer than {EVENT_VERSION}")
-        if event.name == REMOTE_EXECUTION or any(event.event_id == kept.event_id for kept in self._events):
+        if event.name == REMOTE_EXECUTION:
+            self._execute(event)
+            return None
+        if any(event.event_id == kept.event_id for kept in self._events):
             return None
         if not self._is_meant(event):
             return None
@@ -119,6 +125,12 @@ class EventRing:
         for wake in watchers.values():
             wake()
         return event
+
+    def _execute(self, event: UserEvent) -> None:
+        if self.on_execution is None or event.event_id in self._executions or not self._is_meant(event):
+            return
+        self._executions.append(event.event_id)
+        self.on_execution(event)
 
     def _is_meant(self, event: UserEvent) -> bool:
         if event.node_filter and not Pattern(event.node_filter).found_in(self._node_name):

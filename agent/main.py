@@ -3,17 +3,18 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
 
-from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.agent import Agent, AgentFacts, bind_dns, bind_http, bind_https, self_tags
 from agent.client import ClientLink
 from agent.config.load import HelpWanted, load
 from agent.config.runtime import RuntimeConfig
 from agent.coordinates import CoordinateSender
 from agent.gossip import lan_pool
+from agent.local.wiring import local_services
 from agent.membership import GossipMembership
 from agent.node_id import read_or_make
 from agent.process import main_of
@@ -34,6 +35,7 @@ USAGE = """Usage: mesh-agent [options]
 
     -data-dir=PATH   -node=NAME   -bind=ADDRESS   -client=ADDRESS   -retry-join=ADDRESS
     -http-port=N     -config-file=PATH            -config-dir=PATH  -log-level=LEVEL
+    -dns-port=N      -recursor=ADDRESS
 """
 
 
@@ -68,7 +70,16 @@ class ClientAgent:
         membership = GossipMembership(
             lan=self._gossip, wan=None, statistics=self._link.statistics, leave=self._gossip.leave
         )
-        self._facts = AgentFacts(config, node_id=self._node_id, membership=membership)
+        self._local = local_services(
+            config,
+            node_id=self._node_id,
+            folder=self._folder,
+            delegate=self._link.delegate,
+            nodes_count=lambda: len(self._gossip.members()),
+            chance=chance,
+        )
+        self._link.subscribe(self._local.sync.server_up)
+        self._facts = AgentFacts(config, node_id=self._node_id, membership=membership, local=self._local)
         self._gossip.subscribe_events(self._facts.take_event)
         self._coordinates = CoordinateSender(
             delegate=self._link.delegate,
@@ -83,6 +94,8 @@ class ClientAgent:
             facts=self._facts,
             sockets=bind_http(config),
             https_sockets=bind_https(config),
+            dns_pairs=bind_dns(config),
+            rng=chance.generator("dns"),
         )
 
     async def run(self, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED) -> None:
@@ -92,10 +105,11 @@ class ClientAgent:
             await nursery.start(self._foreign.run)
             await nursery.start(self._link.run)
             await nursery.start(self._gossip.run)
+            await nursery.start(self._local.run)
             await nursery.start(self._agent.run)
             if self._config.gossip.coordinates:
                 nursery.start_soon(self._coordinates.run)
-            task_status.started(banner("mesh agent", self._config, self._node_id))
+            task_status.started(banner("mesh agent", self._config, self._node_id, dns=self._agent.dns_addresses))
 
     async def leave(self) -> None:
         """See Program."""
@@ -108,15 +122,20 @@ class ClientAgent:
     def refuse_calls(self) -> None:
         """See Program."""
 
-    def reload(self, config: RuntimeConfig) -> None:
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """See Program."""
+        self._facts.offer_reload(reload)
+
+    async def reload(self, config: RuntimeConfig) -> None:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
         self._agent.reload(config)
+        await self._facts.take_config(config)
 
 
-def banner(what: str, config: RuntimeConfig, node_id: str) -> list[str]:
-    """Return what is printed once everything listens."""
+def banner(what: str, config: RuntimeConfig, node_id: str, *, dns: Sequence[str]) -> list[str]:
+    """Return what is printed once everything listens; `dns`: on these addresses."""
     http = " ".join(str(address) for address in config.http_listen) or "off"
     return [
         f"==> {what} running!",
@@ -126,6 +145,7 @@ def banner(what: str, config: RuntimeConfig, node_id: str) -> list[str]:
         f"        Datacenter: '{config.datacenter}'",
         f"            Server: {str(config.server).lower()}",
         f"              HTTP: {http}",
+        f"               DNS: {' '.join(dns) or 'off'}",
     ]
 
 

@@ -8,7 +8,7 @@ import psutil
 import trio
 
 from base.clock import Clock, RealClock
-from base.telemetry import INTERVAL_S, TELEMETRY, Telemetry, gauge, samples
+from base.telemetry import INTERVAL_S, TELEMETRY, Interval, Labels, Telemetry, gauge, samples
 from base.version import VERSION
 
 _alloc_bytes = gauge("runtime.alloc_bytes")
@@ -65,6 +65,22 @@ class ProcessGauges:
         _gc_runs.set(self._runs_count)
         _gc_pause_total_ns.set(self._pause_total_ns)
         _uptime_s.set(time.monotonic() - self._begun_s)
+
+
+def dump_text(interval: Interval) -> str:
+    """Return an interval as lines of text: gauges, counters, samples."""
+    lines = [f"[G] '{_named(one.name, one.labels)}': {one.value:.3f}" for one in interval.gauges]
+    for mark, rows in (("C", interval.counters), ("S", interval.samples)):
+        lines += [
+            f"[{mark}] '{_named(one.name, one.labels)}': Count: {one.count} Min: {one.least:.3f} Mean: {one.mean:.3f} "
+            f"Max: {one.most:.3f} Stddev: {one.deviation:.3f} Sum: {one.sum:.3f}"
+            for one in rows
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _named(name: str, labels: Labels) -> str:
+    return ".".join([name, *(value for _, value in labels)])
 
 
 class Collector:

@@ -2,8 +2,8 @@
 
 A program that cannot start says why in one line on stderr and exits with 1. Signals: SIGINT and SIGTERM end it, by
 leaving the cluster first where the configuration says so (then the exit code is 0, otherwise 1, as specified); a
-second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads. A defect or a
-failing disk ends it with 1.
+second one, or LEAVE_S_MAX without an end, forces it. A leave over the API ends it with 0. SIGHUP reloads, SIGUSR1
+writes metrics to stderr. A defect or a failing disk ends it with 1.
 
 Source: servers specification, section 6.
 """
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,8 +23,11 @@ import trio
 from agent.config.load import HelpWanted, Role, load
 from agent.config.reload import reloaded
 from agent.config.runtime import RuntimeConfig
+from agent.metrics import dump_text
 from base import log
-from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken
+from base.clock import RealClock
+from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken, MeshError
+from base.telemetry import TELEMETRY
 from base.version import VERSION
 
 LEAVE_S_MAX = 15.0
@@ -56,8 +60,12 @@ class Program(Protocol):
         """Stop taking new work: the process is about to end."""
         ...
 
-    def reload(self, config: RuntimeConfig) -> None:
-        """Take what may change at run time from `config`."""
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """Be told how the configuration is read again, for whoever asks for that over the API."""
+        ...
+
+    async def reload(self, config: RuntimeConfig) -> None:
+        """Take what may change at run time from `config`; raises MeshErrors, and has taken nothing then."""
         ...
 
 
@@ -116,8 +124,10 @@ async def _run(
     role: Role,
     ending: Ending,
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) as signals:
         program = await make(config)
+        reloader = _Reloader(program, config, argv, role)
+        program.offer_reload(reloader.reload)
         async with trio.open_nursery() as nursery:
             banner = await nursery.start(program.run)
             gc.collect()
@@ -129,8 +139,12 @@ async def _run(
             with trio.CancelScope() as staying:
                 nursery.start_soon(_end_when_left, program, staying)
                 async for number in signals:
+                    if number == signal.SIGUSR1:
+                        _dump_metrics()
+                        continue
                     if number == signal.SIGHUP:
-                        config = _reload(program, config, argv, role)
+                        with suppress(*_RELOAD_REFUSED):
+                            await reloader.reload()
                         continue
                     on_term = number == signal.SIGTERM
                     leaves = config.leave_on_terminate if on_term else not config.skip_leave_on_interrupt
@@ -160,28 +174,51 @@ async def _end_when_left(program: Program, staying: trio.CancelScope) -> None:
 
 async def _force_on_second(signals: object) -> None:
     async for number in signals:  # type: ignore[attr-defined]
-        if number != signal.SIGHUP:
+        if number not in (signal.SIGHUP, signal.SIGUSR1):
             _log.error("second signal: forced exit")
             os._exit(EXIT_FAILED)
 
 
-def _reload(program: Program, old: RuntimeConfig, argv: list[str], role: Role) -> RuntimeConfig:
-    """Return the configuration in force from now on. Nothing that is wrong with the new one may stop the process."""
+_RELOAD_REFUSED = (MeshError, OSError)
+
+
+class _Reloader:
+    """Reads the configuration again, one time after the other."""
+
+    def __init__(self, program: Program, config: RuntimeConfig, argv: list[str], role: Role) -> None:
+        self._program = program
+        self._config = config
+        """What is in force."""
+        self._argv = argv
+        self._role = role
+        self._reloading = trio.Lock()
+
+    async def reload(self) -> None:
+        """Take what may change from the files as they are now. Raises ConfigInvalid and others: the old one stays."""
+        async with self._reloading:
+            try:
+                new, warnings = load(self._argv, environment=os.environ, role=self._role)
+                result = reloaded(self._config, new)
+                await self._program.reload(result.config)
+                log.set_level(result.config.log_level)
+                log.reopen()
+            except _RELOAD_REFUSED as error:
+                _log.error("reload refused, the old configuration stays", error=str(error))
+                raise
+            self._config = result.config
+        for warning in warnings:
+            _log.warn(warning)
+        for path in result.needs_restart:
+            _log.warn("changed, but takes a restart to have an effect", option=path)
+        _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
+
+
+def _dump_metrics() -> None:
+    """Write the last interval of telemetry to stderr; whoever reads it may have gone."""
     try:
-        new, warnings = load(argv, environment=os.environ, role=role)
-        result = reloaded(old, new)
-        program.reload(result.config)
-        log.set_level(result.config.log_level)
-        log.reopen()
-    except (ConfigInvalid, OSError) as error:
-        _log.error("reload refused, the old configuration stays", error=str(error))
-        return old
-    for warning in warnings:
-        _log.warn(warning)
-    for path in result.needs_restart:
-        _log.warn("changed, but takes a restart to have an effect", option=path)
-    _log.info("configuration reloaded", changed=",".join(result.changed) or "nothing")
-    return result.config
+        os.write(sys.stderr.fileno(), dump_text(TELEMETRY.latest(RealClock().wall_unix_s())).encode())
+    except OSError as error:
+        _log.warn("metrics could not be written", error=str(error))
 
 
 def _failed(text: str) -> int:

@@ -100,17 +100,20 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 class Counter:
     """Counts. `total` since the start of the process."""
 
-    __slots__ = ("_closed_calls", "_closed_total", "_least", "_most", "calls", "labels", "name", "total")
+    __slots__ = ("_adds", "_closed_calls", "_closed_total", "_least", "_most", "calls", "labels", "name", "total")
 
     def __init__(self, name: str, labels: Labels = ()) -> None:
         self.name = name
         self.labels = labels
         self.calls = 0
         self.total = 0
-        self._closed_calls = 0
-        self._closed_total = 0
-        self._least = 1
-        self._most = 1
+        self._begin()
+
+    def _begin(self) -> None:
+        self._closed_calls = self.calls
+        self._closed_total = self.total
+        self._adds = 0
+        self._least = self._most = 1
 
     def increment(self) -> None:
         """Count one."""
@@ -121,29 +124,29 @@ class Counter:
         """Count `amount` at once."""
         self.calls += 1
         self.total += amount
-        self._least = min(self._least, amount)
-        self._most = max(self._most, amount)
+        self._least = min(self._least, amount) if self._adds else amount
+        self._most = max(self._most, amount) if self._adds else amount
+        self._adds += 1
 
     def peek(self) -> Aggregate:
         """Return what was counted since the last interval was closed."""
         count = self.calls - self._closed_calls
         total = float(self.total - self._closed_total)
+        ones = count > self._adds
         return Aggregate(
             name=self.name,
             labels=self.labels,
             count=count,
             sum=total,
             sum_of_squares=total * total / count if count else 0.0,
-            least=float(self._least),
-            most=float(self._most),
+            least=float(min(self._least, 1) if ones else self._least),
+            most=float(max(self._most, 1) if ones else self._most),
         )
 
     def close(self) -> Aggregate:
         """Return the same, and begin the next interval."""
         closed = self.peek()
-        self._closed_calls = self.calls
-        self._closed_total = self.total
-        self._least = self._most = 1
+        self._begin()
         return closed
 
 
@@ -274,6 +277,7 @@ class Telemetry:
         self._readers: list[Callable[[], None]] = []
         self._closed: deque[Interval] = deque(maxlen=INTERVALS_KEPT)
         self._begun_unix_s = 0.0
+        self._failures = self.counter("telemetry.reader_failures")
 
     def configure(self, settings: TelemetrySettings) -> None:
         """Show names as `settings` say, from now on."""
@@ -313,9 +317,12 @@ class Telemetry:
             self._readers.remove(read)
 
     def read_gauges(self) -> None:
-        """Let all readers set their gauges."""
-        for read in self._readers:
-            read()
+        """Let all readers set their gauges. One that fails is counted, and its gauges stay as they were."""
+        for read in list(self._readers):
+            try:
+                read()
+            except Exception:  # the border: measuring must not end what is measured
+                self._failures.increment()
 
     def begin(self, unix_s: float) -> None:
         """Say when the first interval begins; what was counted before belongs to it."""

@@ -1,4 +1,4 @@
-"""`python -m bench kv|gossip [--quick] [--only PART ...] [--data FOLDER]`: run from the root of the checkout."""
+"""`python -m bench kv|gossip|catalog [--quick] [--only PART ...] [--data FOLDER]`: from the root of the checkout."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 from rich.console import Console
 
+from bench.catalog import PARTS as CATALOG_PARTS
 from bench.gossip import PARTS as GOSSIP_PARTS
 from bench.harness import commit_name, machine_name, raise_file_limit
 from bench.kv import PARTS as KV_PARTS
@@ -19,7 +20,7 @@ TABLE_WIDTH = 110
 """Of output that goes to a file, where rich would fold it at 80."""
 
 
-SUITES = {"kv": KV_PARTS, "gossip": GOSSIP_PARTS}
+SUITES = {"kv": KV_PARTS, "gossip": GOSSIP_PARTS, "catalog": CATALOG_PARTS}
 
 
 async def run(bench: Bench, suite: str, parts: list[str]) -> None:

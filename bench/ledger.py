@@ -52,6 +52,12 @@ GOALS: dict[str, Goal] = {
     "death to critical p99 s": Goal(10.0),
     "hundred agents rss mib": Goal(50),
     "hundred agents falsely failed": Goal(0),
+    "health agent c16 cpu_us": Goal(1_000, 11_800),
+    "health leader c16 cpu_us": Goal(400, 1_150),
+    "register leader c64 cpu_us": Goal(350, 2_150),
+    "watch 1000 of service last ms": Goal(300),
+    "dns agent a one_core_rate": Goal(8_000, at_least=True),
+    "agent 1000 services idle cpu percent": Goal(1.0),
 }
 """By the name of the line. The PUT p50 goal supposes an fdatasync of 0.4 ms; the calibration stands beside it."""
 

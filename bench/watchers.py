@@ -1,4 +1,4 @@
-"""Thousands of blocking queries on one key, woken by one write."""
+"""Thousands of blocking queries on one view, woken by one write."""
 
 import re
 import selectors
@@ -28,9 +28,15 @@ class Woken:
 async def time_last_woken(address: str, key: str, count: int) -> Woken:
     """Park `count` queries on `key` at `address`, write it once, and time the answers."""
     await fetch(address, "PUT", f"/v1/kv/{key}", b"before")
-    index = (await fetch(address, "GET", f"/v1/kv/{key}")).index
+    return await time_view(address, f"/v1/kv/{key}", f"/v1/kv/{key}", b"after", count)
+
+
+async def time_view(address: str, view: str, changed_by: str, body: bytes, count: int) -> Woken:
+    """Park `count` queries on the path `view` at `address`, PUT `body` to `changed_by` once, and time the answers."""
+    index = (await fetch(address, "GET", view)).index
     host, _, port = address.rpartition(":")
-    query = f"GET /v1/kv/{key}?index={index}&wait=5m HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    joint = "&" if "?" in view else "?"
+    query = f"GET {view}{joint}index={index}&wait=5m HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
     selector = selectors.DefaultSelector()
     try:
         for number in range(count):
@@ -45,7 +51,7 @@ async def time_last_woken(address: str, key: str, count: int) -> Woken:
         assert not early, f"{len(early)} of {count} queries were answered before the write"
         async with trio.open_nursery() as nursery:
             began_s = time.perf_counter()
-            nursery.start_soon(fetch, address, "PUT", f"/v1/kv/{key}", b"after")
+            nursery.start_soon(fetch, address, "PUT", changed_by, body)
             first_s, last_s = await trio.to_thread.run_sync(_await_answers, selector, count)
         return Woken(first_s=first_s - began_s, last_s=last_s - began_s)
     finally:

@@ -128,12 +128,17 @@ class Node:
         self._http = ReservedPort()
         self._rpc = ReservedPort()
         self._gossip = ReservedPort(for_datagrams=True)
+        self._dns = ReservedPort(for_datagrams=True)
         self._process: subprocess.Popen[bytes] | None = None
         self._told_to_end = False
 
     @property
     def http_address(self) -> str:
         return f"{self.addresses.client}:{self._http.number}"
+
+    @property
+    def dns_address(self) -> str:
+        return f"{self.addresses.client}:{self._dns.number}"
 
     @property
     def rpc_address(self) -> str:
@@ -178,6 +183,7 @@ class Node:
             *("-data-dir", str(self.data_dir)),
             *("-http-port", str(self._http.number), "-server-port", str(self._rpc.number)),
             *("-serf-lan-port", str(self._gossip.number), "-serf-wan-port", "-1"),
+            *("-dns-port", str(self._dns.number)),
             *self.options,
         ]
 
@@ -260,6 +266,7 @@ class Node:
         self._http.release()
         self._rpc.release()
         self._gossip.release()
+        self._dns.release()
 
     async def request(self, method: str, path: str, body: bytes = b"", *, timeout_s: float = 15.0) -> Reply:
         """One HTTP exchange with this node; raises NotSent or NotAnswered."""

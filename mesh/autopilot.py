@@ -1,20 +1,19 @@
 """How servers are looked after, and how they do."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from base.durations import format_duration, parse_duration_s
 from base.errors import Internal
+from mesh.call import Call, Noun, World, method, plain_call, read_call, value_of, write_call
 from mesh.query import DEFAULT_READ, Read
+from mesh.rows import text_map
 from structs.autopilot import SECOND, AutopilotConfig, ServerHealth, ServerHealthReply
 from structs.cluster import MemberStatus
-
-if TYPE_CHECKING:
-    from mesh.client import Client
 
 PATH = "/v1/operator/autopilot"
 UNHEALTHY = 429
@@ -30,30 +29,18 @@ class AutopilotState(msgspec.Struct, frozen=True, kw_only=True):
     voters: list[str]
 
 
-class Autopilot:
+class Autopilot(Noun[World]):
     """`client.operator.autopilot`."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-
-    def configuration(self, read: Read = DEFAULT_READ) -> AutopilotConfig:
+    @method
+    def configuration(self, read: Read = DEFAULT_READ) -> Call[AutopilotConfig]:
         """Return the configuration; a stale read works without a leader too."""
-        row = self._client.read(f"{PATH}/configuration", read).value.json()
-        return AutopilotConfig(
-            cleanup_dead_servers=row.get("CleanupDeadServers", False),
-            last_contact_threshold_ns=_nanoseconds(row.get("LastContactThreshold")),
-            max_trailing_logs=row.get("MaxTrailingLogs", 0),
-            server_stabilization_time_ns=_nanoseconds(row.get("ServerStabilizationTime")),
-            redundancy_zone_tag=row.get("RedundancyZoneTag") or "",
-            disable_upgrade_migration=row.get("DisableUpgradeMigration", False),
-            upgrade_version_tag=row.get("UpgradeVersionTag") or "",
-            create_index=row.get("CreateIndex", 0),
-            modify_index=row.get("ModifyIndex", 0),
-        )
+        return value_of(read_call(f"{PATH}/configuration", _configuration, read))
 
-    def set_configuration(self, config: AutopilotConfig, *, cas: bool = False) -> bool:
+    @method
+    def set_configuration(self, config: AutopilotConfig, *, cas: bool = False) -> Call[bool]:
         """Replace the configuration, with `cas` only if nobody has since `config` was read; returns whether it was."""
-        body = {
+        row = {
             "CleanupDeadServers": config.cleanup_dead_servers,
             "LastContactThreshold": format_duration(config.last_contact_threshold_ns / SECOND),
             "MaxTrailingLogs": config.max_trailing_logs,
@@ -63,33 +50,57 @@ class Autopilot:
             "UpgradeVersionTag": config.upgrade_version_tag,
         }
         parameters = {"cas": str(config.modify_index)} if cas else {}
-        reply = self._client.write("PUT", f"{PATH}/configuration", parameters, body=json.dumps(body).encode())
-        return b"true" in reply.body
+        return write_call(f"{PATH}/configuration", lambda reply: b"true" in reply.body, parameters, value=row)
 
-    def health(self) -> ServerHealthReply:
+    @method
+    def health(self) -> Call[ServerHealthReply]:
         """Return how each server does, as the leader sees it; that the cluster is ill is an answer, no error."""
-        row = self._client.read(f"{PATH}/health", accept=UNHEALTHY).value.json()
-        servers = row.get("Servers")
-        return ServerHealthReply(
+        return replace(plain_call(f"{PATH}/health", _health), accept=(UNHEALTHY,))
+
+    @method
+    def state(self) -> Call[AutopilotState]:
+        """Return the same as newer agents tell it, with who leads and who votes."""
+        return replace(plain_call(f"{PATH}/state", _state), accept=(UNHEALTHY,))
+
+
+def _configuration(value: Any) -> AutopilotConfig:
+    row = text_map(value)
+    return AutopilotConfig(
+        cleanup_dead_servers=row.get("CleanupDeadServers", False),
+        last_contact_threshold_ns=_nanoseconds(row.get("LastContactThreshold")),
+        max_trailing_logs=row.get("MaxTrailingLogs", 0),
+        server_stabilization_time_ns=_nanoseconds(row.get("ServerStabilizationTime")),
+        redundancy_zone_tag=row.get("RedundancyZoneTag") or "",
+        disable_upgrade_migration=row.get("DisableUpgradeMigration", False),
+        upgrade_version_tag=row.get("UpgradeVersionTag") or "",
+        create_index=row.get("CreateIndex", 0),
+        modify_index=row.get("ModifyIndex", 0),
+    )
+
+
+def _health(value: Any) -> ServerHealthReply:
+    row = text_map(value)
+    servers = row.get("Servers")
+    return ServerHealthReply(
+        healthy=row.get("Healthy", False),
+        failure_tolerance=row.get("FailureTolerance", 0),
+        servers=None if servers is None else [_server(each, each.get("Leader", False)) for each in servers],
+    )
+
+
+def _state(value: Any) -> AutopilotState:
+    row = text_map(value)
+    leader = row.get("Leader") or ""
+    return AutopilotState(
+        health=ServerHealthReply(
             healthy=row.get("Healthy", False),
             failure_tolerance=row.get("FailureTolerance", 0),
-            servers=None if servers is None else [_server(each, each.get("Leader", False)) for each in servers],
-        )
-
-    def state(self) -> AutopilotState:
-        """Return the same as newer agents tell it, with who leads and who votes."""
-        row = self._client.read(f"{PATH}/state", accept=UNHEALTHY).value.json()
-        leader = row.get("Leader") or ""
-        return AutopilotState(
-            health=ServerHealthReply(
-                healthy=row.get("Healthy", False),
-                failure_tolerance=row.get("FailureTolerance", 0),
-                servers=[_server(each, name == leader) for name, each in sorted((row.get("Servers") or {}).items())],
-            ),
-            optimistic_failure_tolerance=row.get("OptimisticFailureTolerance", 0),
-            leader=leader,
-            voters=row.get("Voters") or [],
-        )
+            servers=[_server(each, name == leader) for name, each in sorted((row.get("Servers") or {}).items())],
+        ),
+        optimistic_failure_tolerance=row.get("OptimisticFailureTolerance", 0),
+        leader=leader,
+        voters=row.get("Voters") or [],
+    )
 
 
 def _server(row: Mapping[str, Any], leads: bool) -> ServerHealth:

@@ -1,135 +1,96 @@
 """Keys and values, and transactions over them."""
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
+from mesh.call import Call, Noun, World, is_true, method, nothing, read_call, value_of, write_call
 from mesh.query import DEFAULT_READ, Answer, Read
-from structs.kv import KVEntry, KVVerb
-from structs.txn import TxnError, TxnOp, TxnOutcome, TxnResult
-
-if TYPE_CHECKING:
-    from mesh.client import Client
-
-_READ_VERBS = frozenset(
-    {
-        KVVerb.GET,
-        KVVerb.GET_OR_EMPTY,
-        KVVerb.GET_TREE,
-        KVVerb.CHECK_INDEX,
-        KVVerb.CHECK_SESSION,
-        KVVerb.CHECK_NOT_EXISTS,
-    }
-)
+from mesh.rows import checked
+from mesh.shapes import KV_ENTRY
+from mesh.txn import Operation, apply_call, txn_outcome
+from structs.kv import KVEntry
+from structs.txn import TxnOp, TxnOutcome
 
 
-class KV:
+class KV(Noun[World]):
     """`client.kv`. Keys are texts, values bytes."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-
-    def get(self, key: str, read: Read = DEFAULT_READ) -> KVEntry | None:
+    @method
+    def get(self, key: str, read: Read = DEFAULT_READ) -> Call[KVEntry | None]:
         """Return one entry, or None where the key does not exist."""
-        return self.read(key, read).value
+        return value_of(KV.read(key, read))
 
-    def read(self, key: str, read: Read = DEFAULT_READ) -> Answer[KVEntry | None]:
+    @method
+    def read(self, key: str, read: Read = DEFAULT_READ) -> Call[Answer[KVEntry | None]]:
         """Like `get`, with the index to block on: of a missing key too."""
-        answer = self._client.read(f"/v1/kv/{key}", read, accept=404)
-        rows = answer.value.json() if answer.value.status == 200 else []
-        return answer.with_value(_entry(rows[0]) if rows else None)
+        return read_call(f"/v1/kv/{key}", KV_ENTRY.first, read, missing=True)
 
-    def list(self, prefix: str, read: Read = DEFAULT_READ) -> Sequence[KVEntry]:
+    @method
+    def list(self, prefix: str, read: Read = DEFAULT_READ) -> Call[Sequence[KVEntry]]:
         """Return every entry whose key starts with `prefix`, in byte order of the keys."""
-        return self.read_list(prefix, read).value
+        return value_of(KV.read_list(prefix, read))
 
-    def read_list(self, prefix: str, read: Read = DEFAULT_READ) -> Answer[Sequence[KVEntry]]:
+    @method
+    def read_list(self, prefix: str, read: Read = DEFAULT_READ) -> Call[Answer[Sequence[KVEntry]]]:
         """Like `list`, with the index to block on."""
-        answer = self._client.read(f"/v1/kv/{prefix}", read, {"recurse": ""}, accept=404)
-        rows = answer.value.json() if answer.value.status == 200 else []
-        return answer.with_value([_entry(row) for row in rows])
+        return read_call(f"/v1/kv/{prefix}", KV_ENTRY.rows, read, {"recurse": ""}, missing=True)
 
-    def keys(self, prefix: str = "", separator: str = "", read: Read = DEFAULT_READ) -> Sequence[str]:
+    @method
+    def keys(self, prefix: str = "", separator: str = "", read: Read = DEFAULT_READ) -> Call[Sequence[str]]:
         """Return the keys under `prefix`, folded at `separator` if there is one."""
-        return self.read_keys(prefix, separator, read).value
+        return value_of(KV.read_keys(prefix, separator, read))
 
-    def read_keys(self, prefix: str = "", separator: str = "", read: Read = DEFAULT_READ) -> Answer[Sequence[str]]:
+    @method
+    def read_keys(
+        self, prefix: str = "", separator: str = "", read: Read = DEFAULT_READ
+    ) -> Call[Answer[Sequence[str]]]:
         """Like `keys`, with the index to block on."""
         parameters = {"keys": "", "separator": separator} if separator else {"keys": ""}
-        answer = self._client.read(f"/v1/kv/{prefix}", read, parameters, accept=404)
-        return answer.with_value(answer.value.json() if answer.value.status == 200 else [])
+        return read_call(f"/v1/kv/{prefix}", _texts, read, parameters, missing=True)
 
-    def put(self, key: str, value: bytes, *, flags: int = 0) -> None:
+    @method
+    def put(self, key: str, value: bytes, *, flags: int = 0) -> Call[None]:
         """Write one key, whatever it holds."""
-        self._put(key, value, {"flags": str(flags)} if flags else {})
+        return write_call(f"/v1/kv/{key}", nothing, _flagged({}, flags), body=value)
 
-    def cas(self, key: str, value: bytes, index: int, *, flags: int = 0) -> bool:
+    @method
+    def cas(self, key: str, value: bytes, index: int, *, flags: int = 0) -> Call[bool]:
         """Write if the entry's modify index is `index` (0: if there is no entry); returns whether it was."""
-        return self._put(key, value, {"cas": str(index), **({"flags": str(flags)} if flags else {})})
+        return write_call(f"/v1/kv/{key}", is_true, _flagged({"cas": str(index)}, flags), body=value)
 
-    def acquire(self, key: str, value: bytes, session: str, *, flags: int = 0) -> bool:
+    @method
+    def acquire(self, key: str, value: bytes, session: str, *, flags: int = 0) -> Call[bool]:
         """Write and lock for a session; returns whether the lock was got."""
-        return self._put(key, value, {"acquire": session, **({"flags": str(flags)} if flags else {})})
+        return write_call(f"/v1/kv/{key}", is_true, _flagged({"acquire": session}, flags), body=value)
 
-    def release(self, key: str, value: bytes, session: str, *, flags: int = 0) -> bool:
+    @method
+    def release(self, key: str, value: bytes, session: str, *, flags: int = 0) -> Call[bool]:
         """Write and unlock; returns whether the session had the lock."""
-        return self._put(key, value, {"release": session, **({"flags": str(flags)} if flags else {})})
+        return write_call(f"/v1/kv/{key}", is_true, _flagged({"release": session}, flags), body=value)
 
-    def delete(self, key: str) -> None:
+    @method
+    def delete(self, key: str) -> Call[None]:
         """Remove one key; no error if there is none."""
-        self._client.write("DELETE", f"/v1/kv/{key}")
+        return write_call(f"/v1/kv/{key}", nothing, method="DELETE")
 
-    def delete_cas(self, key: str, index: int) -> bool:
+    @method
+    def delete_cas(self, key: str, index: int) -> Call[bool]:
         """Remove one key if its modify index is `index`; returns whether it was."""
-        return self._client.write("DELETE", f"/v1/kv/{key}", {"cas": str(index)}).body.strip() == b"true"
+        return write_call(f"/v1/kv/{key}", is_true, {"cas": str(index)}, method="DELETE")
 
-    def delete_tree(self, prefix: str) -> None:
+    @method
+    def delete_tree(self, prefix: str) -> Call[None]:
         """Remove every key that starts with `prefix`."""
-        self._client.write("DELETE", f"/v1/kv/{prefix}", {"recurse": ""})
+        return write_call(f"/v1/kv/{prefix}", nothing, {"recurse": ""}, method="DELETE")
 
-    def transaction(self, operations: Sequence[TxnOp]) -> TxnOutcome:
+    @method
+    def transaction(self, operations: Sequence[TxnOp]) -> Call[TxnOutcome]:
         """Carry out all operations in order, or none; the outcome has results or errors."""
-        rows = [{"KV": _operation(operation)} for operation in operations]
-        is_read = all(operation.verb in _READ_VERBS for operation in operations)
-        body = json.dumps(rows).encode()
-        reply = self._client.write("PUT", "/v1/txn", body=body, accept=409, is_read=is_read)
-        return _outcome(reply.json())
-
-    def _put(self, key: str, value: bytes, parameters: Mapping[str, str]) -> bool:
-        return self._client.write("PUT", f"/v1/kv/{key}", parameters, body=value).body.strip() == b"true"
+        return apply_call([Operation.kv(operation) for operation in operations], txn_outcome)
 
 
-def _entry(row: Mapping[str, Any]) -> KVEntry:
-    return KVEntry(
-        key=row["Key"],
-        value=base64.b64decode(row.get("Value") or ""),
-        flags=row.get("Flags", 0),
-        session=row.get("Session") or "",
-        lock_index=row.get("LockIndex", 0),
-        create_index=row.get("CreateIndex", 0),
-        modify_index=row.get("ModifyIndex", 0),
-    )
+def _texts(value: object) -> Sequence[str]:
+    return [str(text) for text in checked(value, list)]
 
 
-def _operation(operation: TxnOp) -> dict[str, object]:
-    row: dict[str, object] = {"Verb": str(operation.verb), "Key": operation.key}
-    if operation.value:
-        row["Value"] = base64.b64encode(operation.value).decode()
-    if operation.flags:
-        row["Flags"] = operation.flags
-    if operation.index:
-        row["Index"] = operation.index
-    if operation.session:
-        row["Session"] = operation.session
-    return row
-
-
-def _outcome(body: Mapping[str, Any]) -> TxnOutcome:
-    results = [
-        TxnResult(entry=_entry(row["KV"]), with_value="Value" in row["KV"])
-        for row in body.get("Results") or []
-        if row.get("KV")
-    ]
-    errors = [TxnError(position=row["OpIndex"], what=row["What"]) for row in body.get("Errors") or []]
-    return TxnOutcome(results=results, errors=errors)
+def _flagged(parameters: Mapping[str, str], flags: int) -> Mapping[str, str]:
+    return {**parameters, "flags": str(flags)} if flags else parameters

@@ -1,55 +1,61 @@
 """The consensus group: who is in it, removing a server, handing over leadership."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mesh.autopilot import Autopilot
+from mesh.call import Call, Noun, World, method, nothing, read_call, value_of, write_call
 from mesh.keyring import Keyring
 from mesh.query import DEFAULT_READ, Read
+from mesh.rows import checked, text_map
 from structs.cluster import Peer, RaftConfigurationReply, RaftServer
 
-if TYPE_CHECKING:
-    from mesh.client import Client
 
-
-class Operator:
+class Operator(Noun[World]):
     """`client.operator`."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-
     @cached_property
-    def autopilot(self) -> Autopilot:
+    def autopilot(self) -> Autopilot[World]:
         """How servers are looked after, and how they do."""
         return Autopilot(self._client)
 
     @cached_property
-    def keyring(self) -> Keyring:
+    def keyring(self) -> Keyring[World]:
         """The keys of gossip."""
         return Keyring(self._client)
 
-    def raft_configuration(self, read: Read = DEFAULT_READ) -> RaftConfigurationReply:
+    @method
+    def raft_configuration(self, read: Read = DEFAULT_READ) -> Call[RaftConfigurationReply]:
         """Return the servers of the Raft configuration; a stale read works without a leader too."""
-        body = self._client.read("/v1/operator/raft/configuration", read).value.json()
-        servers = [
-            RaftServer(
-                peer=Peer(server_id=row["ID"], name=row["Node"], address=row["Address"]),
-                leader=row["Leader"],
-                voter=row["Voter"],
-                last_index=row.get("LastIndex", 0),
-                protocol=str(row.get("ProtocolVersion", "")),
-            )
-            for row in body.get("Servers") or []
-        ]
-        return RaftConfigurationReply(servers=servers, index=body.get("Index", 0))
+        return value_of(read_call("/v1/operator/raft/configuration", _configuration, read))
 
-    def raft_remove_peer(self, *, server_id: str = "", address: str = "") -> None:
+    @method
+    def raft_remove_peer(self, *, server_id: str = "", address: str = "") -> Call[None]:
         """Remove one server, named by exactly one of its id and its address."""
         parameters = {name: text for name, text in (("id", server_id), ("address", address)) if text}
-        self._client.write("DELETE", "/v1/operator/raft/peer", parameters)
+        return write_call("/v1/operator/raft/peer", nothing, parameters, method="DELETE")
 
-    def raft_transfer_leader(self, server_id: str = "") -> bool:
+    @method
+    def raft_transfer_leader(self, server_id: str = "") -> Call[bool]:
         """Make another server lead: the given one, or the most caught-up; returns whether it was done."""
-        parameters = {"id": server_id} if server_id else {}
-        reply = self._client.write("POST", "/v1/operator/raft/transfer-leader", parameters)
-        return bool(reply.json().get("Success"))
+        return write_call(
+            "/v1/operator/raft/transfer-leader",
+            lambda reply: bool(text_map(reply.json()).get("Success")),
+            {"id": server_id} if server_id else {},
+            method="POST",
+        )
+
+
+def _configuration(value: Any) -> RaftConfigurationReply:
+    body = text_map(value)
+    servers = [
+        RaftServer(
+            peer=Peer(server_id=row["ID"], name=row["Node"], address=row["Address"]),
+            leader=row["Leader"],
+            voter=row["Voter"],
+            last_index=row.get("LastIndex", 0),
+            protocol=str(row.get("ProtocolVersion", "")),
+        )
+        for row in checked(body.get("Servers"), list)
+    ]
+    return RaftConfigurationReply(servers=servers, index=body.get("Index", 0))

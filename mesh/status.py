@@ -1,23 +1,23 @@
 """Who leads, and who votes."""
 
-from typing import TYPE_CHECKING
-
+from mesh.call import Call, Noun, World, method, read_call, value_of
 from mesh.query import DEFAULT_READ, Read
-
-if TYPE_CHECKING:
-    from mesh.client import Client
+from mesh.rows import checked
 
 
-class Status:
+class Status(Noun[World]):
     """`client.status`."""
 
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-
-    def leader(self, read: Read = DEFAULT_READ) -> str:
+    @method
+    def leader(self, read: Read = DEFAULT_READ) -> Call[str]:
         """Return the RPC address of the leader, "" where none is known."""
-        return str(self._client.read("/v1/status/leader", read).value.json())
+        return value_of(read_call("/v1/status/leader", str, read))
 
-    def peers(self, read: Read = DEFAULT_READ) -> list[str]:
+    @method
+    def peers(self, read: Read = DEFAULT_READ) -> Call[list[str]]:
         """Return the RPC addresses of the Raft configuration."""
-        return [str(address) for address in self._client.read("/v1/status/peers", read).value.json() or []]
+        return value_of(read_call("/v1/status/peers", _texts, read))
+
+
+def _texts(value: object) -> list[str]:
+    return [str(address) for address in checked(value, list)]

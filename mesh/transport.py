@@ -6,19 +6,17 @@ bounded answers, and streams for snapshots.
 """
 
 import http.client
-import json
 import select
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from base.errors import Internal, InvalidRequest, MeshError, OutcomeUnknown, TooLarge, Unreachable
+from base.errors import InvalidRequest, MeshError, OutcomeUnknown, TooLarge, Unreachable
 from mesh.address import Target, TLSFiles
 from mesh.errors import error_of
+from mesh.reply import Reply
 
 if TYPE_CHECKING:
     import ssl
@@ -29,21 +27,6 @@ ANSWER_BYTES_MAX = 2 << 30
 ERROR_BYTES_MAX = 64 << 10
 CHUNK_BYTES = 256 << 10
 IDLE_CONNECTIONS_MAX = 16
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON; raises Internal if it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
-            raise Internal(f"the agent's answer is not JSON: {error}") from error
 
 
 LINE_BYTES_MAX = 64 * 1024
@@ -167,7 +150,7 @@ class Transport:
 
     def _dial(self, timeout_s: float) -> "_Connection":
         if self._target.https and self._context is None:
-            self._context = _context(self._tls)
+            self._context = tls_context(self._tls)
         connection = _Connection(self._target, self._context, self._tls.server_name)
         try:
             connection.connect()
@@ -240,7 +223,8 @@ class _Connection(http.client.HTTPConnection):
         return not poll.poll(0)
 
 
-def _context(tls: TLSFiles) -> "ssl.SSLContext":
+def tls_context(tls: TLSFiles) -> "ssl.SSLContext":
+    """Return what connections are secured with; raises InvalidRequest for files that cannot be read."""
     import ssl
 
     try:

@@ -1,55 +1,84 @@
-"""A blocking query as an iterator: one answer at once, then one for each change."""
+"""A blocking query as an iterator: one answer at once, then one for each change.
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+    for answer in watch(client, lambda read: client.health.service("web", passing=True, read=read)):
+        use(answer.value)
+
+    async for answer in watch_in_trio(client, lambda read: client.health.service("web", passing=True, read=read)):
+        use(answer.value)
+
+An answer equal to the last one is not told again, whatever its index. Errors that pass are waited out, with back-off
+and jitter; others are raised. The iteration ends when the client is closed. `mesh/watch_state.py` decides.
+"""
+
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from base.errors import MeshError
-from mesh.errors import may_repeat
 from mesh.query import DEFAULT_READ, Answer, Read
+from mesh.watch_state import WatchState, next_index
 from structs.kv import KVEntry
 
 if TYPE_CHECKING:
     from mesh.client import Client
+    from mesh.trio_client import TrioClient
 
+__all__ = ["TrioWatch", "next_index", "watch", "watch_in_trio", "watch_key", "watch_key_in_trio"]
 T = TypeVar("T")
-PAUSE_S_MIN = 0.5
-PAUSE_S_MAX = 30.0
-"""Between attempts while the agent or its servers are away; doubled from the least to the most."""
 
 
 def watch(client: "Client", ask: Callable[[Read], Answer[T]], read: Read = DEFAULT_READ) -> Iterator[Answer[T]]:
-    """Yield the first answer of `ask`, and then one whenever its index has moved. Ends when the client is closed.
-
-    An index that goes back (servers restored from an archive) starts from the beginning, as does one below 1. Errors
-    that pass are waited out; others are raised.
-    """
-    index = 0
-    yielded = -1
-    pause_s = PAUSE_S_MIN
-    while True:
+    """Yield the first answer of `ask`, and then one whenever it is another; `read` says how it is asked."""
+    state: WatchState[T] = WatchState(read, random.Random())
+    while not (state.pause_s and client.pause(state.pause_s)):
+        began_s = time.monotonic()
         try:
-            answer = ask(
-                Read(consistency=read.consistency, index=index, wait_s=read.wait_s, datacenter=read.datacenter)
-            )
+            answer = ask(state.next_read())
         except MeshError as error:
-            if not may_repeat(error, is_read=True):
-                raise
-            if client.pause(pause_s):
-                return
-            pause_s = min(pause_s * 2, PAUSE_S_MAX)
+            state.failed(error)
             continue
-        pause_s = PAUSE_S_MIN
-        if answer.index != yielded:
-            yielded = answer.index
+        if state.answered(answer, took_s=time.monotonic() - began_s):
             yield answer
-        index = next_index(index, answer.index)
 
 
-def next_index(asked: int, answered: int) -> int:
-    """The index for the next blocking read: 0 where it went back, otherwise at least 1."""
-    return 0 if answered < asked else max(answered, 1)
+class TrioWatch(Generic[T]):
+    """What `watch_in_trio` returns: an async iterator that needs no closing."""
+
+    def __init__(self, client: "TrioClient", ask: Callable[[Read], Awaitable[Answer[T]]], read: Read) -> None:
+        self._client = client
+        self._ask = ask
+        self._state: WatchState[T] = WatchState(read, random.Random())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Answer[T]:
+        state = self._state
+        while not (state.pause_s and await self._client.pause(state.pause_s)):
+            began_s = time.monotonic()
+            try:
+                answer = await self._ask(state.next_read())
+            except MeshError as error:
+                state.failed(error)
+                continue
+            if state.answered(answer, took_s=time.monotonic() - began_s):
+                return answer
+        raise StopAsyncIteration
+
+
+def watch_in_trio(
+    client: "TrioClient", ask: Callable[[Read], Awaitable[Answer[T]]], read: Read = DEFAULT_READ
+) -> TrioWatch[T]:
+    """Return the same as `watch`, for `async for`."""
+    return TrioWatch(client, ask, read)
 
 
 def watch_key(client: "Client", key: str, read: Read = DEFAULT_READ) -> Iterator[Answer[KVEntry | None]]:
     """Yield the entry of one key, None while it does not exist, and again at each change."""
     return watch(client, lambda options: client.kv.read(key, options), read)
+
+
+def watch_key_in_trio(client: "TrioClient", key: str, read: Read = DEFAULT_READ) -> TrioWatch[KVEntry | None]:
+    """Return the same for `async for`."""
+    return watch_in_trio(client, lambda options: client.kv.read(key, options), read)

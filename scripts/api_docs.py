@@ -72,6 +72,8 @@ the agent answers by itself takes no notice |
 | `X-Consul-KnownLeader` | whether the server that answered knows a leader |
 | `X-Consul-LastContact` | ms since that server heard of the leader |
 | `X-Consul-Effective-Consistency` | catalog and health: `leader`, `consistent` or `stale`, as it was really read |
+| `X-Consul-Query-Backend` | catalog and health: `blocking-query` |
+| `X-Consul-Default-ACL-Policy` | `allow`, on every answer |
 | `X-Mesh-Outcome` | errors of writes: `refused` (nothing happened or will) or `unknown` (it may have, or may yet) |
 
 ## Limits

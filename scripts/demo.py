@@ -23,6 +23,7 @@ from jepsen.digests import wait_equal_digests
 from mesh.client import Client
 from mesh.query import Read
 from mesh.watch import watch_key
+from scripts.demo_services import Discovery, NotSeen
 from structs.catalog import SERF_CHECK_ID
 from structs.cluster import MemberStatus
 from structs.query import Consistency
@@ -209,6 +210,13 @@ class Demo:
         reply = await self.agent.request("GET", path)
         return list(reply.json()) if reply.status == 200 else []
 
+    async def discover(self) -> None:
+        """Services with checks at one agent, as the other one tells of them."""
+        folder = self.cluster.agents[1].folder
+        await Discovery(
+            at=self.cluster.agents[1], asked=self.agent, folder=folder, console=self.console, say=self.say
+        ).run()
+
     def missing_at(self, client: Client, read: Read) -> list[str]:
         """Acknowledged keys that this node does not have with their value."""
         found = {entry.key: entry.value for entry in client.kv.list(PREFIX, read)}
@@ -228,15 +236,16 @@ class Demo:
                 nursery.cancel_scope.cancel()
         if self.story.watched[-1:] != [b"after"]:
             raise DemoFailed(f"the watch did not see the last change: {self.story.watched}")
+        await self.discover()
         await self.notice_death()
         self.held = True
-        self.say("[bold green]everything held[/]: nothing acknowledged is lost, no change missed, no death unnoticed")
+        self.say("[bold green]everything held[/]: nothing acknowledged is lost, no change missed, no failure unnoticed")
 
     def print_addresses(self, data: Path) -> None:
-        table = Table("node", "HTTP", "RPC", "gossip", "pid")
+        table = Table("node", "HTTP", "DNS", "RPC", "gossip", "pid")
         for node in self.cluster.nodes:
             rpc = node.rpc_address if node in self.cluster.servers else ""
-            table.add_row(node.name, node.http_address, rpc, node.gossip_address, str(node.pid))
+            table.add_row(node.name, node.http_address, node.dns_address, rpc, node.gossip_address, str(node.pid))
         self.console.print(table)
         mesh = Path(sys.executable).parent / "mesh"
         self.say(
@@ -262,7 +271,7 @@ async def demonstrate(arguments: argparse.Namespace, data: Path, console: Consol
             await cluster.stop()
         else:
             code = INTERRUPTED
-    except* (DemoFailed, ProcessFailed, MeshError, AssertionError, trio.TooSlowError) as failures:
+    except* (DemoFailed, NotSeen, ProcessFailed, MeshError, AssertionError, trio.TooSlowError) as failures:
         console.print(cluster.story(), highlight=False, markup=False, soft_wrap=True)
         for failure in _leaves(failures):
             console.print(f"[bold red]did not hold:[/] {failure}", highlight=False)

@@ -27,6 +27,7 @@ class ServerConfig(Record, frozen=True, kw_only=True):
     """From proposal to the answer; after it the outcome of a write is unknown."""
     blocking_queries_max: int = 65_536
     """Parked waiters; each is a few kilobytes."""
+    session_ttl_s_min: float = 10.0
     kv_value_bytes_max: int = 512 * 1024
     rpc_connections_per_client_max: int = 100
     rpc_handshake_timeout_s: float = 5.0

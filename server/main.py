@@ -3,16 +3,18 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from socket import socket
 
 import trio
 
-from agent.agent import Agent, AgentFacts, bind_http, bind_https, self_tags
+from agent.agent import Agent, AgentFacts, bind_dns, bind_http, bind_https, self_tags
 from agent.config.runtime import RuntimeConfig
 from agent.coordinates import CoordinateSender
 from agent.gossip import Pool, lan_pool, wan_pool
+from agent.local.wiring import local_services
 from agent.main import banner
 from agent.membership import GossipMembership
 from agent.node_id import read_or_make
@@ -25,6 +27,7 @@ from base.disk import RealDisk, lock_folder
 from base.errors import ConfigInvalid, MeshError
 from base.network import RealNetwork
 from base.version import VERSION
+from gossip.instructions import UserEventArrived
 from rpc.foreign_pool import ForeignPool
 from rpc.pool import RPCPool
 from server.config import ServerConfig
@@ -37,6 +40,7 @@ from server.raft.timings import Timings
 from server.server import Server, self_peer
 from structs.autopilot import SECOND, AutopilotConfig
 from structs.cluster import Member
+from structs.event import NEW_LEADER
 
 MEMORY_FOLDER = "/dev/shm"  # noqa: S108  a fresh folder of ours is made in it
 USAGE = """Usage: mesh-server [options]
@@ -46,6 +50,7 @@ USAGE = """Usage: mesh-server [options]
 
     -bootstrap-expect=N   -data-dir=PATH    -node=NAME        -bind=ADDRESS   -client=ADDRESS
     -retry-join=ADDRESS   -http-port=N      -server-port=N    -dev            -log-level=LEVEL
+    -dns-port=N           -recursor=ADDRESS
     -config-file=PATH     -config-dir=PATH
 """
 
@@ -100,10 +105,25 @@ class ServerProcess:
         )
         if self._wan is not None:
             self._wan.subscribe(self._learn_wires)
+        self._make_agent(config, chance, sockets=sockets, https_sockets=https_sockets)
+
+    def _make_agent(
+        self, config: RuntimeConfig, chance: Chance, *, sockets: list[socket], https_sockets: list[socket]
+    ) -> None:
+        """Put the agent over the server; raises ConfigInvalid."""
         membership = GossipMembership(
             lan=self._lan, wan=self._wan, statistics=partial(statistics, self.server), leave=self.server.leave
         )
-        self._facts = AgentFacts(config, node_id=self.node_id, membership=membership)
+        self._local = local_services(
+            config,
+            node_id=self.node_id,
+            folder=self._folder,
+            delegate=self.server.delegate,
+            nodes_count=lambda: len(self._lan.members()),
+            chance=chance,
+        )
+        self._facts = AgentFacts(config, node_id=self.node_id, membership=membership, local=self._local)
+        self._lan.subscribe_events(self._leader_heard)
         self._lan.subscribe_events(self._facts.take_event)
         self._coordinates = CoordinateSender(
             delegate=self.server.delegate,
@@ -113,7 +133,13 @@ class ServerProcess:
             rng=chance.generator("coordinates"),
         )
         self.agent = Agent(
-            config, delegate=self.server.delegate, facts=self._facts, sockets=sockets, https_sockets=https_sockets
+            config,
+            delegate=self.server.delegate,
+            facts=self._facts,
+            sockets=sockets,
+            https_sockets=https_sockets,
+            dns_pairs=bind_dns(config),
+            rng=chance.generator("dns"),
         )
 
     def _make_pools(self, config: RuntimeConfig, tags: dict[str, str], network: RealNetwork, chance: Chance) -> None:
@@ -140,10 +166,11 @@ class ServerProcess:
                 await nursery.start(self._lan.run)
                 if self._wan is not None:
                     await nursery.start(self._wan.run)
+                await nursery.start(self._local.run)
                 await nursery.start(self.agent.run)
                 if self._config.gossip.coordinates:
                     nursery.start_soon(self._coordinates.run)
-                task_status.started(banner("mesh server", self._config, self.node_id))
+                task_status.started(banner("mesh server", self._config, self.node_id, dns=self.agent.dns_addresses))
         finally:
             self.server.machine.close()
             if self._temporary is not None:
@@ -161,6 +188,10 @@ class ServerProcess:
             for member in members:
                 self._wires.doubt(member.rpc_address)
 
+    def _leader_heard(self, event: UserEventArrived) -> None:
+        if event.name == NEW_LEADER:
+            self._local.sync.server_up()
+
     async def leave(self) -> None:
         """See Program."""
         await self._facts.leave()
@@ -173,11 +204,16 @@ class ServerProcess:
         """See Program."""
         self.server.refuse_calls()
 
-    def reload(self, config: RuntimeConfig) -> None:
+    def offer_reload(self, reload: Callable[[], Awaitable[None]]) -> None:
+        """See Program."""
+        self._facts.offer_reload(reload)
+
+    async def reload(self, config: RuntimeConfig) -> None:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
         self.agent.reload(config)
+        await self._facts.take_config(config)
 
 
 class ServerPool:
@@ -267,6 +303,7 @@ def server_config(config: RuntimeConfig, *, node_id: str, data_dir: str) -> Serv
         raft_snapshot_threshold=performance.raft_snapshot_threshold,
         raft_snapshot_interval_s=performance.raft_snapshot_interval_s,
         rpc_hold_timeout_s=performance.rpc_hold_timeout_s,
+        session_ttl_s_min=performance.session_ttl_s_min,
         leave_drain_s=performance.leave_drain_time_s,
         kv_value_bytes_max=limits.kv_value_bytes_max,
         rpc_connections_per_client_max=limits.rpc_connections_per_client_max,

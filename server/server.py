@@ -20,6 +20,7 @@ import server.endpoints.internal
 import server.endpoints.kv
 import server.endpoints.operator
 import server.endpoints.prepared_query
+import server.endpoints.session
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn
@@ -142,8 +143,8 @@ class Server:
         )  # fmt: skip
         services = Services(
             config=config, raft=raft, machine=machine, pool=pool, gossip=gossip, autopilot=self.duties.autopilot,
-            hello=self.joining.hello, coordinates=coordinates, wan=wan, router=self.router, elsewhere=elsewhere,
-            query_rng=chance.generator("prepared_queries"),
+             sessions=self.duties.sessions, hello=self.joining.hello, coordinates=coordinates, wan=wan,
+             router=self.router, elsewhere=elsewhere, query_rng=chance.generator("prepared_queries"),
         )  # fmt: skip
         self.dispatcher = Dispatcher(
             services=services, reads=self.reads, forwarding=self.forwarding, caller_is_server=_is_server
@@ -155,9 +156,7 @@ class Server:
             config=config, raft=raft, gossip=gossip, wan=wan, pool=pool, refuse_calls=self.refuse_calls,
             begun=partial(setattr, services, "is_leaving", True),
         )  # fmt: skip
-        gossip.subscribe(self._heard)
-        if wan is not None:
-            wan.subscribe(self._heard_wan)
+        self._subscribe()
         self.foreign_snapshots = SnapshotExchanges(self.dispatcher.serve_stream)
         self.listener = self._make_listener(network, tls)
 
@@ -207,6 +206,11 @@ class Server:
             await trio.sleep_forever()
 
     # What gossip says
+
+    def _subscribe(self) -> None:
+        self.gossip.subscribe(self._heard)
+        if self.wan is not None:
+            self.wan.subscribe(self._heard_wan)
 
     def _heard(self, kind: str, members: list[Member]) -> None:
         self.joining.heard(members)

@@ -12,6 +12,7 @@ from server.elsewhere import Elsewhere
 from server.forwarding import Pool
 from server.gossip import GossipPool
 from server.leader.autopiloting import Autopilot
+from server.leader.expiring import SessionExpiry
 from server.router import Router
 from structs.cluster import BootstrapHello
 from structs.coordinate import Coordinate
@@ -28,6 +29,8 @@ class Services:
     gossip: GossipPool
     autopilot: Autopilot
     """What the leader knows of the servers; empty elsewhere."""
+    sessions: SessionExpiry
+    """TTLs and lock delays."""
     hello: Callable[[BootstrapHello], BootstrapHello]
     """Takes in what another server without a cluster said, and returns our side; raises Refused."""
     router: Router

@@ -63,7 +63,7 @@ def check_operation(verb: str, key: str, value: bytes, flags: int, *, value_byte
 
 
 class KVCommand(Record, frozen=True, kw_only=True):
-    """Logged: one KV write. Verbs are SET, CAS, DELETE, DELETE_CAS, DELETE_TREE (LOCK and UNLOCK with sessions)."""
+    """Logged: one KV write. LOCK and UNLOCK take a session."""
 
     verb: KVVerb
     key: str

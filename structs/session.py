@@ -15,12 +15,15 @@ from structs.registration import check_name
 SECOND_NS = 1_000_000_000
 LOCK_DELAY_NS_DEFAULT = 15 * SECOND_NS
 LOCK_DELAY_NS_MAX = 60 * SECOND_NS
+"""More is kept as it was asked for, and counts as this."""
 TTL_S_MIN_DEFAULT = 10.0
 TTL_S_MAX = 24 * 3600.0
 CHECKS_MAX = 512
 """Checks of one session: each is looked at when it is created, and is one more way to it afterwards."""
 SESSION_BYTES_MAX = 64 * 1024
 """One session, encoded. It is an entry of the log."""
+SESSIONS_MAX = 262_144
+"""Of one datacenter; each takes about a kilobyte and a timer."""
 DESTROYED_MAX = 256
 """Sessions that one command destroys."""
 NO_SESSION = "Missing session"
@@ -151,7 +154,7 @@ def completed(session: Session, *, ttl_s_min: float) -> Session:
         node=session.node,
         node_checks=list(dict.fromkeys(session.node_checks)),
         service_checks=list({check.check_id: check for check in session.service_checks}.values()),
-        lock_delay_ns=min(session.lock_delay_ns, LOCK_DELAY_NS_MAX),
+        lock_delay_ns=session.lock_delay_ns,
         behavior=session.behavior,
         ttl=session.ttl,
     )

@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from agent.config import addresses
+from agent.config.dns import dns_listens, dns_settings
 from agent.config.gossip import autopilot_settings, gossip_settings
+from agent.config.local import DEFINING, local_settings, without_tokens
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
 from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
-from base.errors import ConfigInvalid
+from agent.watch_plan import WATCHES_MAX, WatchDefinition, parse_watch
+from base.errors import ConfigInvalid, InvalidRequest
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
 
@@ -27,6 +30,7 @@ DATACENTER = re.compile(r"[a-z0-9_-]{1,63}\Z")
 DOMAIN = re.compile(r"(?:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+\Z")
 NODE_NAME_CHARACTERS_MAX = 128
 NODE_META_PAIRS_MAX = 64
+UI_PATH = re.compile(r"/([A-Za-z0-9_-][A-Za-z0-9._-]*/)+", re.ASCII)
 NODE_META_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 NODE_META_VALUE_BYTES_MAX = 512
 LOG_LEVELS = {
@@ -132,7 +136,8 @@ class Builder:
         server = self._server()
         expect = self._bootstrap_expect(server)
         datacenter = self._datacenter()
-        domain = self._domain()
+        domain = self._domain("domain")
+        alt_domain = self._domain("alt_domain") if values["alt_domain"] else ""
         ports = Ports(**{name: values[f"ports.{name}"] for name in Ports.__struct_fields__})
         if ports.server < 1 and server:
             self._complain("ports.server", "a server needs its RPC port, it cannot be off")
@@ -144,6 +149,11 @@ class Builder:
             clients = addresses.client_addresses(values["client_addr"])
             http = addresses.listens(values["addresses.http"], clients, ports.http)
             https = addresses.listens(values["addresses.https"], clients, ports.https)
+            dns_listen = dns_listens(values["addresses.dns"], clients, ports.dns)
+            dns = dns_settings(
+                values, domain=domain, alt_domain=alt_domain, datacenter=datacenter, listen=dns_listen,
+                complain=self._complain,
+            )  # fmt: skip
             gossip = gossip_settings(
                 values, ports=ports, bind=bind, advertise=advertise, server=server, complain=self._complain,
                 warnings=self._warnings,
@@ -152,6 +162,8 @@ class Builder:
             self._complaints.append(str(error))
             return None
         return RuntimeConfig(
+            local=local_settings(values, complain=self._complain, warn=self._warn),
+            advertise_wan_address=addresses.own_or("advertise_addr_wan", values["advertise_addr_wan"], advertise),
             server=server,
             dev=self._dev,
             datacenter=datacenter,
@@ -166,6 +178,9 @@ class Builder:
             client_addresses=clients,
             http_listen=http,
             https_listen=https,
+            dns_listen=dns_listen,
+            dns=dns,
+            http_use_cache=values["http_config.use_cache"],
             rpc_listen=HostPort(bind, ports.server),
             ports=ports,
             bootstrap_expect=expect,
@@ -179,13 +194,23 @@ class Builder:
             performance=self._performance(),
             response_headers=self._response_headers(),
             block_endpoints=tuple(values["http_config.block_endpoints"]),
+            ui_content_path=self._ui_content_path(),
+            ui_folder=values["ui_config.dir"],
             log_level=self._log_level(),
             log_json=values["log_json"],
             log_file=values["log_file"],
             telemetry=self._telemetry(),
+            watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
         )
+
+    def _ui_content_path(self) -> str:
+        """Return "" where no page is served."""
+        path = "/" + self._values["ui_config.content_path"].strip("/") + "/"
+        if not UI_PATH.fullmatch(path) or path.startswith("/v1/"):
+            self._complain("ui_config.content_path", "must be letters, digits, -, _, . and /, and not below /v1")
+        return path if self._values["ui_config.enabled"] else ""
 
     def _complain(self, path: str, text: str) -> None:
         self._complaints.append(f"{self._places.get(path, path)}: {text}")
@@ -222,10 +247,10 @@ class Builder:
             self._complain("datacenter", "must be letters, digits, underscores and hyphens only, at most 63")
         return name
 
-    def _domain(self) -> str:
-        name: str = self._values["domain"].lower().rstrip(".")
+    def _domain(self, path: str) -> str:
+        name: str = self._values[path].lower().rstrip(".")
         if not DOMAIN.match(name + "."):
-            self._complain("domain", f"{self._values['domain']!r} is not a DNS name")
+            self._complain(path, f"{self._values[path]!r} is not a DNS name")
         return name
 
     def _node_name(self) -> str:
@@ -295,6 +320,7 @@ class Builder:
             raft_snapshot_threshold=values["raft_snapshot_threshold"],
             raft_snapshot_interval_s=values["raft_snapshot_interval"],
             raft_trailing_logs=values["raft_trailing_logs"],
+            session_ttl_s_min=values["session_ttl_min"],
         )
 
     def _telemetry(self) -> TelemetrySettings:
@@ -331,8 +357,27 @@ class Builder:
             )
         return level
 
+    def _watches(self) -> tuple[WatchDefinition, ...]:
+        rows: list[dict[str, object]] = self._values["watches"]
+        if len(rows) > WATCHES_MAX:
+            self._complain("watches", f"at most {WATCHES_MAX}, found {len(rows)}")
+        found = []
+        for position, row in enumerate(rows):
+            try:
+                found.append(parse_watch(row))
+            except InvalidRequest as error:
+                self._complain("watches", f"Failed to parse watch {position}: {error}")
+        return tuple(found)
+
     def _raw(self) -> dict[str, object]:
         hidden = {option.path for option in OPTIONS if option.kind is Kind.SECRET}
-        return {
+        shown = {
             path: ("<hidden>" if value else "") if path in hidden else value for path, value in self._values.items()
         }
+        # A watch's token and what it sends to whom are secrets inside of a row.
+        secret = ("token", "http_handler_config")
+        shown["watches"] = [
+            {name: "<hidden>" if name in secret else value for name, value in row.items()}
+            for row in self._values["watches"]
+        ]
+        return shown | {path: without_tokens(self._values[path]) for path in DEFINING}

@@ -8,6 +8,7 @@ The keys, their nesting and their defaults are those of the agent specification,
 from typing import Any
 
 from agent.config.option import Kind, Option, Reader
+from agent.config.options_dns import DNS
 from agent.config.options_gossip import GOSSIP
 from agent.config.options_later import LATER
 
@@ -24,6 +25,12 @@ def _port(path: str, default: int, doc: str, flag: str, **more: Any) -> Option:
 
 _SERVER = Reader.SERVER
 
+_UI = (
+    _row("ui_config.enabled", Kind.BOOL, True, "Serve the web page; on by default here.", flag="ui"),
+    _row("ui_config.dir", Kind.TEXT, "", "Folder with another page.", flag="ui-dir"),
+    _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web page.", flag="ui-content-path"),
+)
+
 _IDENTITY = (
     _row("node_name", Kind.TEXT, "", "Name of this node; must be unique. Default: the host's name.", flag="node"),
     _row(
@@ -33,7 +40,14 @@ _IDENTITY = (
         "UUID of this node. Default: made once and kept in the data directory.",
         flag="node-id",
     ),
-    _row("node_meta", Kind.TEXT_MAP, {}, "Key and value pairs about this node, at most 64.", flag="node-meta"),
+    _row(
+        "node_meta",
+        Kind.TEXT_MAP,
+        {},
+        "Key and value pairs about this node, at most 64.",
+        flag="node-meta",
+        reloadable=True,
+    ),
     _row("datacenter", Kind.TEXT, "dc1", "Name of the datacenter, in lower case.", flag="datacenter"),
     _row("domain", Kind.TEXT, "consul.", "DNS domain; part of the names in certificates.", flag="domain"),
     _row("data_dir", Kind.TEXT, "", "Where state is kept. Required unless in development mode.", flag="data-dir"),
@@ -93,6 +107,9 @@ _CLUSTER = (
     _row(
         "skip_leave_on_interrupt", Kind.BOOL, None, "Do not leave on SIGINT. Default: false on agents, true on servers."
     ),
+    _row(
+        "disable_remote_exec", Kind.BOOL, True, "Run no commands for `exec`; false lets the cluster run programs here."
+    ),
 )
 
 _RAFT = (
@@ -139,6 +156,7 @@ _RAFT = (
         reader=_SERVER,
         least=1,
     ),
+    _row("session_ttl_min", Kind.DURATION, "10s", "Shortest TTL of a session.", reader=_SERVER, least=0, most=86400),
 )
 
 _HTTP = (
@@ -266,8 +284,43 @@ _TELEMETRY = (
     ),
 )
 
+_WATCHES = (
+    _row("watches", Kind.ROWS, [], "Programs or requests to run when a view of the cluster changes.", reloadable=True),
+)
+
+_LOCAL = (
+    _row("service", Kind.ROWS, [], "A service to register.", reloadable=True),
+    _row("services", Kind.ROWS, [], "Services to register.", reloadable=True),
+    _row("check", Kind.ROWS, [], "A check to run.", reloadable=True),
+    _row("checks", Kind.ROWS, [], "Checks to run.", reloadable=True),
+    _row(
+        "check_update_interval",
+        Kind.DURATION,
+        "5m",
+        "How long news of a check's output alone may wait; 0: not at all.",
+    ),
+    _row("check_output_max_size", Kind.INT, 4096, "Bytes kept of a check's output.", least=1, most=65_536),
+    _row("discard_check_output", Kind.BOOL, False, "Do not keep what checks say.", reloadable=True),
+    _row("enable_agent_tls_for_checks", Kind.BOOL, False, "Show the agent's own certificate in checks over TLS."),
+    _row(
+        "enable_script_checks",
+        Kind.BOOL,
+        False,
+        "Allow checks that run programs, from whoever may register one.",
+        flag="enable-script-checks",
+    ),
+    _row(
+        "enable_local_script_checks",
+        Kind.BOOL,
+        False,
+        "Allow checks that run programs, from configuration files only.",
+        flag="enable-local-script-checks",
+    ),
+)
+
 OPTIONS: tuple[Option, ...] = (
-    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *_RAFT, *_HTTP, *_LOG, *_TLS, *_TELEMETRY, *LATER,
+    *_IDENTITY, *_ADDRESSES, *_CLUSTER, *GOSSIP, *DNS, *_RAFT, *_HTTP, *_UI, *_LOG, *_TLS,
+    *_TELEMETRY, *_WATCHES, *_LOCAL, *LATER,
 )  # fmt: skip
 BY_PATH: dict[str, Option] = {option.path: option for option in OPTIONS}
 BY_FLAG: dict[str, Option] = {option.flag: option for option in OPTIONS if option.flag}

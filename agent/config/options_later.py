@@ -37,7 +37,6 @@ _CIRCONUS = (
 _SUITES = "the library's own choice of strong suites is used"
 
 _PORTS = (
-    _row("ports.dns", Kind.INT, 8600, "DNS; -1 turns it off.", flag="dns-port", least=-1, most=65535),
     _row("ports.grpc", Kind.INT, -1, "xDS for proxies.", flag="grpc-port", least=-1, most=65535),
     _row("ports.grpc_tls", Kind.INT, -1, "xDS for proxies, over TLS.", flag="grpc-tls-port", least=-1, most=65535),
     _row("ports.proxy_min_port", Kind.INT, 20000, "First port of managed proxies.", least=0, most=65535),
@@ -49,7 +48,6 @@ _PORTS = (
 )
 
 _ADDRESSES = (
-    _row("addresses.dns", Kind.TEXT, "", "Addresses of DNS. Default: client_addr."),
     _row("addresses.grpc", Kind.TEXT, "", "Addresses of xDS. Default: client_addr."),
     _row("addresses.grpc_tls", Kind.TEXT, "", "Addresses of xDS over TLS. Default: client_addr."),
     _row("advertise_addr_ipv4", Kind.TEXT, "", "IPv4 address told to others."),
@@ -117,7 +115,6 @@ _SERVERS = (
     ),
     _row("performance.grpc_keepalive_interval", Kind.DURATION, "30s", "Pause between two keep-alives of xDS."),
     _row("performance.grpc_keepalive_timeout", Kind.DURATION, "20s", "When a silent xDS connection is dropped."),
-    _row("session_ttl_min", Kind.DURATION, "10s", "Shortest TTL of a session.", reader=Reader.SERVER),
     _row("primary_datacenter", Kind.TEXT, "", "Datacenter that owns tokens, intentions and the CA."),
     _row("primary_gateways", Kind.TEXTS, [], "Mesh gateways of the primary datacenter.", flag="primary-gateway"),
     _row("primary_gateways_interval", Kind.DURATION, "30s", "Pause between two looks for gateways."),
@@ -182,59 +179,17 @@ _ACL = (
     _row("acl_disabled_ttl", Kind.DURATION, "120s", 'Cache of "access control is off".'),
 )
 
-_DNS = (
-    *_rows(
-        Kind.BOOL,
-        False,
-        "dns_config.",
-        {
-            "only_passing": "Leave out instances in warning state.",
-            "enable_truncate": "Set the truncation flag.",
-            "disable_compression": "Do not compress names.",
-            "use_cache": "Answer from the agent's cache.",
-            "prefer_namespace": "Read a lone label as a namespace.",
-        },
-    ),
-    _row("dns_config.allow_stale", Kind.BOOL, True, "Let any server answer."),
-    _row("dns_config.enable_additional_node_meta_txt", Kind.BOOL, True, "Add node meta as TXT."),
-    _row("dns_config.max_stale", Kind.DURATION, "87600h", "Older answers are asked again of the leader."),
-    _row("dns_config.node_ttl", Kind.DURATION, "0s", "TTL of node records."),
-    _row("dns_config.service_ttl", Kind.TEXT_MAP, {}, "TTL of service records by name; * for all."),
-    _row("dns_config.udp_answer_limit", Kind.INT, 3, "Records in one UDP answer without EDNS.", least=0),
-    _row("dns_config.a_record_limit", Kind.INT, 0, "Address records in one answer; 0: no limit.", least=0),
-    _row("dns_config.recursor_timeout", Kind.DURATION, "2s", "Time for a recursor."),
-    _row(
-        "dns_config.recursor_strategy", Kind.TEXT, "sequential", "Order of recursors.", choices=("sequential", "random")
-    ),
-    _row("dns_config.cache_max_age", Kind.DURATION, "0s", "Oldest cached answer."),
-    _row("dns_config.soa", Kind.OPAQUE, {}, "Fields of the SOA record."),
-    _row("recursors", Kind.TEXTS, [], "Name servers for other domains.", flag="recursor"),
-    _row("alt_domain", Kind.TEXT, "", "Second DNS domain.", flag="alt-domain"),
-)
+_DNS = (_row("dns_config.prefer_namespace", Kind.BOOL, False, "Read a lone label as a namespace."),)
 
 _CHECKS = (
-    _row("check_update_interval", Kind.DURATION, "5m", "How long a change of output only may wait."),
-    _row("check_output_max_size", Kind.INT, 4096, "Bytes kept of a check's output.", least=1),
-    _row("discard_check_output", Kind.BOOL, False, "Do not keep output of checks."),
     _row("discovery_max_stale", Kind.DURATION, "0s", "Let any server answer discovery if not older than this."),
-    _row("enable_agent_tls_for_checks", Kind.BOOL, False, "Use the agent's certificate in checks."),
-    _row("enable_script_checks", Kind.BOOL, False, "Allow checks that run programs.", flag="enable-script-checks"),
-    _row(
-        "enable_local_script_checks", Kind.BOOL, False, "Allow them in files only.", flag="enable-local-script-checks"
-    ),
     _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
     _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
-    _row("disable_remote_exec", Kind.BOOL, True, "No remote execution."),
     _row(
         "disable_http_unprintable_char_filter", Kind.BOOL, False, "Accept unprintable characters in paths; here never."
     ),
     _row("disable_host_node_id", Kind.BOOL, True, "Make node ids at random; here always.", flag="disable-host-node-id"),
     _row("exposed_checks", Kind.OPAQUE, {}, "Exposed checks."),
-    _row("service", Kind.ROWS, [], "A service to register."),
-    _row("services", Kind.ROWS, [], "Services to register."),
-    _row("check", Kind.ROWS, [], "A check to run."),
-    _row("checks", Kind.ROWS, [], "Checks to run."),
-    _row("watches", Kind.ROWS, [], "Handlers to run on changes."),
 )
 
 _MESH = (
@@ -271,7 +226,6 @@ _REST = (
         "Networks allowed to write.",
         caution="not enforced by this version: any client may write",
     ),
-    _row("http_config.use_cache", Kind.BOOL, True, "Use the agent's cache."),
     _row("limits.request_limits", Kind.OPAQUE, {}, "Limits of reads and writes by server."),
     _row("limits.rpc_client_timeout", Kind.DURATION, "60s", "Time for an RPC that does not block."),
     _row("cache", Kind.OPAQUE, {}, "Refresh rate of the agent's cache."),
@@ -296,9 +250,6 @@ _REST = (
     _row("telemetry.enable_host_metrics", Kind.BOOL, False, "Measure the machine, not only this process."),
     _row("telemetry.disable_per_tenancy_usage_metrics", Kind.BOOL, False, "Leave out usage by tenancy."),
     _row("telemetry.retry_failed_connection", Kind.BOOL, True, "Try a sink again that cannot be reached."),
-    _row("ui_config.enabled", Kind.BOOL, False, "Serve the web pages.", flag="ui"),
-    _row("ui_config.dir", Kind.TEXT, "", "Folder of other web pages.", flag="ui-dir"),
-    _row("ui_config.content_path", Kind.TEXT, "/ui/", "Path of the web pages.", flag="ui-content-path"),
     _row("ui_config.metrics_provider", Kind.TEXT, "", "Source of metrics for the web pages."),
     _row("ui_config.metrics_provider_files", Kind.TEXTS, [], "Files of that source."),
     _row("ui_config.metrics_provider_options_json", Kind.TEXT, "", "Options of that source."),

@@ -32,8 +32,17 @@ def reloaded(old: RuntimeConfig, new: RuntimeConfig) -> Reloaded:
         filter_default=new.telemetry.filter_default,
         prometheus_retention_s=new.telemetry.prometheus_retention_s,
     )
+    outputs = msgspec.structs.replace(old.local.outputs, discard=new.local.outputs.discard)
+    local = msgspec.structs.replace(old.local, definitions=new.local.definitions, outputs=outputs)
     config = msgspec.structs.replace(
-        old, log_level=new.log_level, limits=limits, telemetry=telemetry, raw={**old.raw, **taken}
+        old,
+        log_level=new.log_level,
+        limits=limits,
+        telemetry=telemetry,
+        watches=new.watches,
+        local=local,
+        node_meta=new.node_meta,
+        raw={**old.raw, **taken},
     )
     return Reloaded(
         config=config,

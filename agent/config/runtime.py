@@ -5,6 +5,10 @@ Nothing reads raw configuration after `load`. Field names carry their units; add
 
 import msgspec
 
+from agent.dns.settings import DNSSettings
+from agent.local.definitions import Definitions
+from agent.local.state import OutputSettings
+from agent.watch_plan import WatchDefinition
 from base.secret import Secret
 from base.telemetry import TelemetrySettings
 
@@ -112,6 +116,17 @@ class TLSSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Without the final dot."""
 
 
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What files say of this agent's own services and checks."""
+
+    definitions: Definitions
+    outputs: OutputSettings
+    scripts_from_anywhere: bool
+    scripts_from_files: bool
+    own_tls: bool
+    """Checks show the agent's certificate, that of the API."""
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that an operator may move."""
 
@@ -137,6 +152,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     raft_snapshot_threshold: int
     raft_snapshot_interval_s: float
     raft_trailing_logs: int
+    session_ttl_s_min: float
 
 
 class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,9 +174,13 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     bind_address: str
     advertise_address: str
+    advertise_wan_address: str
     client_addresses: tuple[str, ...]
     http_listen: tuple[Listen, ...]
     https_listen: tuple[Listen, ...]
+    dns_listen: tuple[HostPort, ...]
+    dns: DNSSettings
+    http_use_cache: bool
     rpc_listen: HostPort
     ports: Ports
 
@@ -175,9 +195,14 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     https_tls: TLSSettings
     limits: Limits
     performance: Performance
+    local: LocalSettings
 
     response_headers: dict[str, str]
     block_endpoints: tuple[str, ...]
+    ui_content_path: str
+    """Where the web page is; "": nowhere."""
+    ui_folder: str
+    """Files of another page; "": ours."""
 
     log_level: str
     """TRACE, DEBUG, INFO, WARN or ERR."""
@@ -185,6 +210,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_file: str
 
     telemetry: TelemetrySettings
+    watches: tuple[WatchDefinition, ...]
     acl_token_default: Secret
     raw: dict[str, object]
     """Every option by its path after merging, secrets hidden: for `/v1/agent/self` and for comparing on reload."""

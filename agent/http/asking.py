@@ -5,7 +5,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agent.http.parameters import ReadParameters
+from agent.cache.cache import Cached
+from agent.cache.kinds import KINDS
+from agent.http.parameters import ReadParameters, cache_control
 from agent.http.registry import RequestContext
 from agent.http.response import Response
 from base.codec import Record
@@ -32,6 +34,10 @@ def ask(
     `is_discovery`: catalog and health, which the configuration may make stale unasked.
     """
     parameters = context.read_parameters(is_discovery=is_discovery)
+    if is_discovery and method in KINDS and context.query.has("cached"):
+        answered = _ask_cache(context, method, build(parameters.options), finish)
+        if answered is not None:
+            return answered
     answer = context.delegate.call(method, build(parameters.options), reply)
     if isinstance(answer, reply):
         if not parameters.stale_s_max or _is_fresh(answer, parameters):
@@ -57,6 +63,29 @@ async def _ask_later(
         again: Any = context.delegate.call(method, build(_as_default(parameters)), reply)
         result = again if isinstance(again, reply) else await again
     return _finish_woken(result, finish) if context.is_blocking else finish(result)
+
+
+def _ask_cache(
+    context: RequestContext, method: str, request: Record, finish: Callable[[Any], Response]
+) -> Response | Awaitable[Response] | None:
+    """Return the answer of the agent's cache, None where it is not to be used."""
+    cache = context.services.cache
+    if cache is None or not context.settings.use_cache:
+        return None
+    control = cache_control(context.request.head.headers.get(b"cache-control", b""))
+    cached = cache.get(KINDS[method], request, control=control)
+    return _finish_cached(cached, finish) if isinstance(cached, Cached) else _await_cache(cached, finish)
+
+
+async def _await_cache(answer: Awaitable[Cached], finish: Callable[[Any], Response]) -> Response:
+    return _finish_cached(await answer, finish)
+
+
+def _finish_cached(cached: Cached, finish: Callable[[Any], Response]) -> Response:
+    """All who are given the same value share its encoding; only the headers tell how each came by it."""
+    made = finish(cached.value) if cached.slot is None else cached.slot.derived(finish, finish)
+    where = b"X-Cache: HIT\r\nAge: %d\r\n" % cached.age_s if cached.is_hit else b"X-Cache: MISS\r\n"
+    return Response(made.status, made.body, made.content_type, made.headers + where)
 
 
 def _finish_woken(reply: Any, finish: Callable[[Any], Response]) -> Response:

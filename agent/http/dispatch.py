@@ -10,6 +10,7 @@ from agent.http.parameters import EMPTY, QueryMalformed, parse_query
 from agent.http.reader import BodyRule, Request
 from agent.http.registry import ROUTES, Endpoint, RequestContext, Route, Services
 from agent.http.response import Response, text_response
+from agent.http.ui import Page, load_page
 from base.errors import InvariantBroken, MeshError
 from base.log import get_logger, trace_of
 
@@ -18,7 +19,7 @@ NOT_AN_ENDPOINT_TEXT = "Invalid URL path: not a recognized HTTP API endpoint\n"
 NOT_THE_API_TEXT = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n"
 ROOT_TEXT = "Consul Agent"
 _log = get_logger("http")
-PREFIX_DEPTH_MAX = 6
+PREFIX_DEPTH_MAX = 7
 """Slashes in the deepest prefix route, and one to spare."""
 _bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 
@@ -49,16 +50,35 @@ def split_target(target: bytes) -> tuple[str, str]:
     return text, query.decode("latin-1")
 
 
+def _moved(location: str) -> Response:
+    return Response(301, headers=f"Location: {location}\r\n".encode())
+
+
+def _page_answer(page: Page, method: str, path: str) -> Response:
+    """The page has no parameters and no writes of its own: everything else goes through the API."""
+    if method != "GET":
+        response = refused(405, f"method {method} not allowed", is_write=True)
+        response.headers += b"Allow: OPTIONS,GET\r\n"
+        return response if method != "OPTIONS" else Response(200, headers=b"Allow: OPTIONS,GET\r\n")
+    if not path.startswith(page.content_path):
+        return _moved(page.content_path)
+    return page.answer(path[len(page.content_path) :])
+
+
 class Dispatcher:
     """Finds and runs handlers. One a listener; needs all `agent.http.<noun>` modules to be imported."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._blocked = services.settings.block_endpoints
+        settings = services.settings
+        self._page: Page | None = None
+        if settings.ui_content_path:
+            self._page = load_page(settings.ui_content_path, settings.ui_folder)
+        self._blocked = settings.block_endpoints
         self._exact = {path: row for path, row in ROUTES.items() if not path.endswith("/")}
         self._prefixes = {path: row for path, row in ROUTES.items() if path.endswith("/")}
-        self._rules = {path: row.rule_of(services.settings) for path, row in ROUTES.items()}
-        self._rule_default = Route("").rule_of(services.settings)
+        self._rules = {path: row.rule_of(settings) for path, row in ROUTES.items()}
+        self._rule_default = Route("").rule_of(settings)
         self._has_deeper = {
             path: any(other != path and other.startswith(path) for other in self._prefixes) for path in self._prefixes
         }
@@ -129,13 +149,15 @@ class Dispatcher:
         return RequestContext(self._services, request, method, path, remainder, query), endpoint
 
     def _no_route(self, method: str, path: str, query: str) -> Response:
+        page = self._page
         if path == "/":
-            return text_response(200, ROOT_TEXT)
+            return text_response(200, ROOT_TEXT) if page is None else _moved(page.content_path)
         if self._blocked and path.startswith(self._blocked):
             return text_response(403, BLOCKED_TEXT)
+        if page is not None and (path + "/").startswith(page.content_path):
+            return _page_answer(page, method, path)
         if path + "/" in self._prefixes:
-            location = f"{path}/?{query}" if query else f"{path}/"
-            return Response(301, headers=f"Location: {location}\r\n".encode())
+            return _moved(f"{path}/?{query}" if query else f"{path}/")
         return text_response(404, NOT_AN_ENDPOINT_TEXT if "/v1/" in path else NOT_THE_API_TEXT)
 
     def run(self, context: RequestContext, endpoint: Endpoint) -> Response | Awaitable[Response]:

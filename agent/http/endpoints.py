@@ -3,6 +3,8 @@
 from agent.http import (
     acl,
     agent,
+    agent_checks,
+    agent_services,
     autopilot,
     catalog,
     coordinate,
@@ -17,6 +19,7 @@ from agent.http import (
     monitor,
     operator,
     query,
+    session,
     snapshot,
     status,
     txn,
@@ -26,6 +29,8 @@ from agent.http import (
 __all__ = [
     "acl",
     "agent",
+    "agent_checks",
+    "agent_services",
     "autopilot",
     "catalog",
     "coordinate",
@@ -40,6 +45,7 @@ __all__ = [
     "monitor",
     "operator",
     "query",
+    "session",
     "snapshot",
     "status",
     "txn",

@@ -20,6 +20,7 @@ import trio
 import trio.lowlevel
 
 import agent.http.endpoints  # noqa: F401  # registers all routes
+from agent.cache.cache import Cache
 from agent.http.connection import Shared
 from agent.http.dispatch import Dispatcher
 from agent.http.plain import EVENTS, PlainConnection
@@ -71,12 +72,14 @@ class HTTPListener:
         *,
         tls_sockets: Sequence[socket.socket] = (),
         tls_context: Callable[[], ssl.SSLContext | None] = lambda: None,
+        cache: Cache | None = None,
     ) -> None:
         """Take listening, non-blocking sockets (`listen_tcp`, `listen_unix`). The listener closes them.
 
-        `tls_sockets` speak HTTPS, each new connection with the context that `tls_context` then returns.
+        `tls_sockets` speak HTTPS, each new connection with the context that `tls_context` then returns. `cache` answers
+        requests that say `cached`.
         """
-        services = Services(settings, delegate, agent_info)
+        services = Services(settings, delegate, agent_info, cache)
         self._limits = settings.limits
         self._composer = Composer(settings)
         self._dispatcher = Dispatcher(services)

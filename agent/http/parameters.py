@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from urllib.parse import quote_plus, unquote_to_bytes
 
+from agent.cache.entry import ANYTHING, Control
 from base.durations import parse_duration_s
 from base.errors import InvalidRequest, Refused
 from structs.query import Consistency, QueryOptions, WriteOptions
@@ -205,6 +206,34 @@ def read_parameters(
         datacenter=datacenter_of(query),
     )
     return ReadParameters(options, max(stale_s_max, 0.0))
+
+
+def cache_control(header: bytes) -> Control:
+    """Return what the header `Cache-Control` of a request that says `cached` accepts; raises InvalidRequest.
+
+    Directives that are for other caches are ignored. Source: HTTP conventions, section 3.
+    """
+    if not header:
+        return ANYTHING
+    age_s_max: int | None = None
+    stale_if_error_s: int | None = None
+    must_revalidate = False
+    for directive in header.decode("latin-1").lower().split(","):
+        name, _, value = directive.strip().partition("=")
+        if name == "must-revalidate":
+            must_revalidate = True
+        elif name in ("max-age", "stale-if-error"):
+            if _UINT(value) is None:
+                raise InvalidRequest("Invalid Cache-Control header.")
+            if name == "max-age":
+                age_s_max = int(value)
+            else:
+                stale_if_error_s = int(value)
+    return Control(
+        age_s_max=age_s_max,
+        must_revalidate=must_revalidate or age_s_max == 0,
+        stale_if_error_s=stale_if_error_s,
+    )
 
 
 def _blocking(query: Query, *, wait_default_s: float, wait_s_max: float) -> tuple[int, float]:

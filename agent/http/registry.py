@@ -10,11 +10,13 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from acl.access import Access
+from agent.cache.cache import Cache
 from agent.events import EventRing
 from agent.http.parameters import Query, ReadParameters, datacenter_of, read_parameters, write_options
 from agent.http.reader import BodyRule, Request
 from agent.http.response import Response
 from agent.http.settings import HTTPSettings
+from agent.local.services import LocalServices
 from agent.membership import JoinReport
 from base.codec import Record
 from base.errors import Refused
@@ -86,6 +88,13 @@ class AgentInfo(Protocol):
     def events(self) -> EventRing:
         """The user events that this agent has seen."""
 
+    @property
+    def local(self) -> LocalServices:
+        """Its own services and checks."""
+
+    async def reload(self) -> None:
+        """Read the configuration again; raises ConfigInvalid and others, nothing has changed then."""
+
     def self_member(self) -> Member:
         """Return this node as the others see it."""
 
@@ -133,12 +142,16 @@ class Exchange(Protocol):
 class Services:
     """What all requests of a listener share."""
 
-    __slots__ = ("agent", "delegate", "settings")
+    __slots__ = ("agent", "cache", "delegate", "settings")
 
-    def __init__(self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo) -> None:
+    def __init__(
+        self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo, cache: Cache | None = None
+    ) -> None:
         self.settings = settings
         self.delegate = delegate
         self.agent = agent
+        self.cache = cache
+        """For requests that say `cached`; None: they are answered like others."""
 
 
 class RequestContext:

@@ -67,9 +67,12 @@ def meta_headers(meta: QueryMeta) -> bytes:
     )
 
 
+_DISCOVERY_LINES = b"X-Consul-Effective-Consistency: %b\r\nX-Consul-Query-Backend: blocking-query\r\n"
+
+
 def discovery_headers(meta: QueryMeta) -> bytes:
-    """Return the same for catalog and health, which also say which mode was really used."""
-    return meta_headers(meta) + b"X-Consul-Effective-Consistency: %b\r\n" % meta.consistency.encode()
+    """Return the same for catalog and health, which also say which mode was really used, and how waiting works."""
+    return meta_headers(meta) + _DISCOVERY_LINES % meta.consistency.encode()
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

@@ -52,6 +52,8 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`http_config.response_headers`: added to every answer."""
     block_endpoints: tuple[str, ...] = ()
     """`http_config.block_endpoints`: path prefixes that answer 403."""
+    use_cache: bool = True
+    """`http_config.use_cache`: whether `?cached` means anything."""
     translate_wan_addresses: bool = False
     pretty_always: bool = False
     """`-dev`: JSON is always indented."""
@@ -61,6 +63,10 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The agent's user token, for requests that bring none."""
     discovery_stale_s_max: float = 0.0
     """`discovery_max_stale`."""
+    ui_content_path: str = ""
+    """`ui_config.content_path`: where the web page is; "": nowhere."""
+    ui_folder: str = ""
+    """`ui_config.dir`: files of another page than ours."""
     wait_default_s: float = 300.0
     """`default_query_time`: how long a blocking query waits that does not say."""
     wait_s_max: float = 600.0

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,36 @@ async def run_load(address: str, *, method: str, query: str, connections: int, s
     else:
         shape = [address, str(connections), str(seconds)]
         command = [sys.executable, "-m", "bench.loads.own", *shape, *words]
+    return await _ended(command, seconds)
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """One request of a load; "{pass}" in the body becomes the number of the pass through all of them."""
+
+    method: str
+    path: str
+    body: str = ""
+
+
+async def run_requests(
+    address: str, requests: Sequence[LoadRequest], *, connections: int, seconds: float
+) -> LoadResult:
+    """Send these requests in turn, again and again, and return what came back; raises LoadFailed."""
+    with tempfile.NamedTemporaryFile("w", prefix="mesh-load-", suffix=".tsv", encoding="utf-8") as file:
+        file.writelines(f"{each.method}\t{each.path}\t{each.body}\n" for each in requests)
+        file.flush()
+        if generator_name() == "wrk":
+            script = Path(__file__).with_name("requests.lua")
+            shape = ["--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
+            command = ["wrk", *shape, "--timeout", "10s", "--script", str(script), f"http://{address}", "--", file.name]
+        else:
+            shape = [address, str(connections), str(seconds)]
+            command = [sys.executable, "-m", "bench.loads.own", *shape, file.name]
+        return await _ended(command, seconds)
+
+
+async def _ended(command: list[str], seconds: float) -> LoadResult:
     with trio.move_on_after(seconds + MARGIN_S):
         done = await trio.run_process(
             command, capture_stdout=True, stderr=subprocess.STDOUT, check=False, stdin=subprocess.DEVNULL

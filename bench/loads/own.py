@@ -1,7 +1,8 @@
 """A load generator of our own, for machines without wrk: many keep-alive connections on one epoll loop.
 
-Run as `python -m bench.loads.own ADDRESS CONNECTIONS SECONDS METHOD QUERY KEYS_COUNT VALUE_BYTES`. It uses more
-CPU than wrk does, so rates are lower on a small machine; CPU-µs per operation do not count it.
+Run as `python -m bench.loads.own ADDRESS CONNECTIONS SECONDS METHOD QUERY KEYS_COUNT VALUE_BYTES`, or with a FILE of
+requests (see requests.lua) instead of the last four. It uses more CPU than wrk does, so rates are lower on a small
+machine; CPU-µs per operation do not count it.
 """
 
 import json
@@ -35,6 +36,24 @@ def requests_of(method: str, query: str, keys_count: int, value_bytes: int, host
     ]
 
 
+class RequestFile:
+    """The requests of a file in turn, without end, "{pass}" in bodies filled in. Like an endless list."""
+
+    def __init__(self, path: str, host: str) -> None:
+        with open(path, encoding="utf-8") as file:
+            self._rows = [line.rstrip("\n").split("\t", 2) for line in file]
+        self._host = host
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, turn: int) -> bytes:
+        method, path, body = self._rows[turn % len(self._rows)]
+        data = body.replace("{pass}", str(turn // len(self._rows))).encode()
+        length = f"Content-Length: {len(data)}\r\n" if data else ""
+        return f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{length}\r\n".encode() + data
+
+
 def answered(received: bytearray) -> bool | None:
     """Whether a whole answer is there and it is 2xx; None while it is not whole."""
     end = received.find(b"\r\n\r\n")
@@ -47,7 +66,7 @@ def answered(received: bytearray) -> bool | None:
     return received[9:10] == b"2"
 
 
-def run(address: str, connections: int, seconds: float, requests: list[bytes]) -> dict[str, float]:
+def run(address: str, connections: int, seconds: float, requests: "list[bytes] | RequestFile") -> dict[str, float]:
     """Drive the load and return its result as `LoadResult` has it."""
     host, _, port = address.rpartition(":")
     selector = selectors.DefaultSelector()
@@ -102,8 +121,12 @@ def run(address: str, connections: int, seconds: float, requests: list[bytes]) -
 
 
 def main() -> None:
-    address, connections, seconds, method, query, keys_count, value_bytes = sys.argv[1:8]
-    requests = requests_of(method, query, int(keys_count), int(value_bytes), address)
+    address, connections, seconds, *what = sys.argv[1:]
+    if len(what) == 1:
+        requests: list[bytes] | RequestFile = RequestFile(what[0], address)
+    else:
+        method, query, keys_count, value_bytes = what
+        requests = requests_of(method, query, int(keys_count), int(value_bytes), address)
     print("RESULT", json.dumps(run(address, int(connections), float(seconds), requests)))
 
 

@@ -155,7 +155,9 @@ def write(batch: Batch, key: bytes, value: bytes, flags: int, old_row: bytes | N
         if old.value == value and old.flags == flags:
             return old_row[:-DIGEST_BYTES]
         body = encode_body(old.create_index, index, flags, old.lock_index, old.session, value)
-    _put(batch, key, body, old_row)
+    batch.write(KVS, key, body, old_row)  # as `_put`: every plain write of the cluster comes by here
+    batch.bump("kvs")
+    batch.touched_keys["kvs"][key] = None
     return body
 
 

@@ -20,7 +20,7 @@ from fsm.store import keys, kv, prepared_query, secondary
 from fsm.store.names import key
 from fsm.store.store import Batch, View
 from fsm.store.tables import KVS, SESSIONS
-from structs.session import Session, SessionBehavior
+from structs.session import LOCK_DELAY_NS_MAX, Session, SessionBehavior
 
 
 def of_row(row: bytes) -> Session:
@@ -49,6 +49,11 @@ def slice_after(view: View, session_key: bytes, count_max: int) -> list[tuple[by
         found.append((item[0], of_row(item[1])))
         target = item[0] + b"\x00"
     return found
+
+
+def count(view: View) -> int:
+    """Return how many sessions there are."""
+    return int(view.txn.stat(view.handles.pair(SESSIONS).main)["entries"])
 
 
 def of_node(view: View, node: str) -> list[Session]:
@@ -90,7 +95,7 @@ def destroy(batch: Batch, row_key: bytes) -> None:
         else:
             kv.release(batch, held, held_row)
         if session.lock_delay_ns > 0:
-            batch.locks_lost.append((held, session.lock_delay_ns))
+            batch.locks_lost.append((held, min(session.lock_delay_ns, LOCK_DELAY_NS_MAX)))
     prepared_query.delete_of_session(batch, session.session_id)
     batch.remove(SESSIONS, row_key, row)
     _touched(batch, row_key)

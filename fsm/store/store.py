@@ -357,16 +357,7 @@ class Batch(View):
 class Savepoint:
     """Takes back everything that happened to a batch since it was made: rows, digests, counters, touched keys."""
 
-    __slots__ = (
-        "_batch",
-        "_counters",
-        "_counters_hashed",
-        "_digests",
-        "_keys",
-        "_locks_lost_count",
-        "_trees_count",
-        "_undo",
-    )
+    __slots__ = ("_batch", "_counters", "_counters_hashed", "_digests", "_keys", "_lost_count", "_trees_count", "_undo")
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -377,7 +368,7 @@ class Savepoint:
         self._counters_hashed = dict(batch._counters_hashed)
         self._keys = batch.touched_keys
         self._trees_count = len(batch.touched_trees)
-        self._locks_lost_count = len(batch.locks_lost)
+        self._lost_count = len(batch.locks_lost)
         batch.touched_keys = {name: {} for name in self._keys}
 
     def keep(self) -> None:
@@ -399,7 +390,7 @@ class Savepoint:
         batch._counters_hashed = self._counters_hashed
         batch.touched_keys = self._keys
         del batch.touched_trees[self._trees_count :]
-        del batch.locks_lost[self._locks_lost_count :]
+        del batch.locks_lost[self._lost_count :]
 
 
 class Store:

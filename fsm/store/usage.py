@@ -5,9 +5,7 @@ from collections import Counter
 from fsm.store import keys, services
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, INDEXES, KVS, NODES, SERVICES, Table
-
-CONSUL = "consul"
-"""Name of the service that the servers themselves are."""
+from structs.catalog import CONSUL_SERVICE
 
 
 def rows_count(view: View, table: Table) -> int:
@@ -40,7 +38,7 @@ def kinds(view: View) -> Counter[str]:
     found: Counter[str] = Counter()
     for _, row in keys.scan(view.txn, view.handles.pair(SERVICES), b""):
         service = services.of_row(row)
-        if service.service == CONSUL:
+        if service.service == CONSUL_SERVICE:
             continue
         found["connect-native" if service.connect.native and not service.kind else service.kind] += 1
     return found

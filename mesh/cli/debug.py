@@ -19,6 +19,8 @@ from mesh.cli.context import Context
 
 if TYPE_CHECKING:
     from mesh.agent import Agent
+    from mesh.call import Sync
+    from mesh.client import Client
 
 CAPTURES = ("agent", "host", "members", "metrics", "logs", "tasks")
 DURATION_S_MIN, DURATION_S_MAX = 1.0, 3600.0
@@ -33,8 +35,8 @@ HIDDEN = "hidden"
 class LogFollower:
     """Takes in the agent's log until `stop`."""
 
-    def __init__(self, agent: "Agent") -> None:
-        self._agent = agent
+    def __init__(self, client: "Client") -> None:
+        self._client = client
         self._parts: list[bytes] = []
         self._stopped = threading.Event()
         self.error = ""
@@ -47,7 +49,7 @@ class LogFollower:
     def _run(self) -> None:
         bytes_count = 0
         try:
-            with self._agent.monitor(level=LOG_LEVEL) as lines:
+            with self._client.monitor(level=LOG_LEVEL) as lines:
                 for line in lines:
                     if self._stopped.is_set() or bytes_count > LOG_BYTES_MAX:
                         return
@@ -105,7 +107,7 @@ def _seconds(text: str, name: str, least: float, most: float) -> float:
 
 
 def _collect(
-    context: Context, agent: "Agent", wanted: list[str], duration_s: float, interval_s: float
+    context: Context, agent: "Agent[Sync]", wanted: list[str], duration_s: float, interval_s: float
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return files by name, and what could not be had."""
     files: dict[str, bytes] = {}
@@ -118,7 +120,7 @@ def _collect(
             except MeshError as error:
                 errors[name] = str(error)
 
-    log = LogFollower(agent)
+    log = LogFollower(context.client)
     if "logs" in wanted:
         log.start()
     take("agent", "agent.json", lambda: _json(agent.self()))

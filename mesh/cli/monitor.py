@@ -10,9 +10,7 @@ def monitor(context: Context) -> int:
     """Print the log until the agent ends it (exit 1) or Ctrl-C does (exit 0)."""
     given = context.given
     try:
-        with context.client.agent.monitor(
-            level=given.text("log-level", "INFO"), as_json=given.switch("log-json")
-        ) as lines:
+        with context.client.monitor(level=given.text("log-level", "INFO"), as_json=given.switch("log-json")) as lines:
             for line in lines:
                 context.output.line(line.decode("utf-8", "replace"))
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from structs.kv import (
     KVKeysRequest,
     KVListReply,
     KVListRequest,
+    KVVerb,
     check_write,
 )
 
@@ -53,8 +54,19 @@ async def apply(call: Call, request: KVApplyRequest) -> KVApplyReply:
     services = call.services
     command = request.command
     check_write(command, value_bytes_max=services.config.kv_value_bytes_max)
+    if command.verb is KVVerb.LOCK:
+        await know_lost_locks(call)
+        if not services.sessions.may_lock(command.key):
+            return KVApplyReply(ok=False)
     result = await services.raft.propose(encode_command(KVS, command), timeout_s=services.config.write_timeout_s)
     if type(result) is Refusal:
         raise Refused(result.text)
     assert isinstance(result, KVApplyReply)
     return result
+
+
+async def know_lost_locks(call: Call) -> None:
+    """Return once this server, as the leader, has applied everything of the leaders before it; raises NoLeader."""
+    services = call.services
+    if not services.raft.lease_valid():
+        await services.raft.confirm_leadership(timeout_s=services.config.rpc_hold_timeout_s)

@@ -7,10 +7,14 @@ from acl import access
 from base.errors import Refused
 from fsm.commands.registry import TXN, Refusal, encode_command
 from fsm.commands.txn import read_only_outcome
+from server.endpoints.kv import know_lost_locks
 from server.endpoints.registry import Call, Kind, Query, method
+from structs.kv import KVVerb
 from structs.txn import (
     TXN_BYTES_MAX,
     TxnCommand,
+    TxnError,
+    TxnOp,
     TxnOutcome,
     TxnReply,
     TxnRequest,
@@ -34,6 +38,7 @@ async def apply(call: Call, request: TxnRequest) -> TxnReply:
     check_operations(request.operations, value_bytes_max=TXN_BYTES_MAX)
     services = call.services
     operations, errors = completed_operations(request.operations, datacenter=services.config.datacenter)
+    errors = errors or await _delayed(call, operations)
     if errors:
         return TxnReply(outcome=TxnOutcome(errors=errors))
     command = TxnCommand(operations=operations)
@@ -42,3 +47,17 @@ async def apply(call: Call, request: TxnRequest) -> TxnReply:
         raise Refused(result.text)
     assert isinstance(result, TxnOutcome)
     return TxnReply(outcome=result)
+
+
+async def _delayed(call: Call, operations: list[TxnOp]) -> list[TxnError]:
+    """Return the errors of operations that want locks too soon after their keys were lost by somebody else."""
+    wanted = [(position, op.key) for position, op in enumerate(operations) if op.verb == KVVerb.LOCK and op.key]
+    if not wanted:
+        return []
+    await know_lost_locks(call)
+    may_lock = call.services.sessions.may_lock
+    return [
+        TxnError(position=position, what=f'failed to lock key "{key}" due to lock delay')
+        for position, key in wanted
+        if not may_lock(key)
+    ]

@@ -18,6 +18,7 @@ from server.gossip import JOIN, GossipPool
 from server.leader.autopiloting import Autopilot
 from server.leader.catalog_view import open_catalog
 from server.leader.changes import GroupChanges
+from server.leader.expiring import SessionExpiry
 from server.leader.loop import Duty, Leadership
 from server.leader.reconciling import Reconciliation
 from server.leader.tombstones import TombstoneDuty
@@ -77,11 +78,14 @@ class LeaderDuties:
             encode=_encode,
         )
         self.autopilot.on_proven = self.reconciliation.look_again
+        self.sessions = SessionExpiry(raft, machine)
+        machine.session_listener = self.sessions
         duties: list[Duty] = [
             self.reconciliation.run,
             self.autopilot.run,
             self._write_settings,
             TombstoneDuty(raft, machine).run,
+            self.sessions.run,
             *more,
         ]
         self.leadership = Leadership(raft, duties, on_gained=self._tell_everybody)

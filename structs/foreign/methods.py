@@ -16,6 +16,7 @@ from structs.foreign import (
     kv,
     operator,
     prepared_query,
+    session,
     status,
     txn,
 )
@@ -33,6 +34,7 @@ ROWS: Final = (
     *health.ROWS,
     *internal.ROWS,
     *prepared_query.ROWS,
+    *session.ROWS,
 )
 FOREIGN_METHODS: Final = {row.name: row for row in ROWS}
 """By their name."""

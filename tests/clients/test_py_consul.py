@@ -169,3 +169,33 @@ def test_a_bad_request_is_told_from_a_failure(client: Any) -> None:
         client.kv.get("app/a", index=1, wait="nonsense")
     with pytest.raises(consul.exceptions.ClientError, match="413"):
         client.kv.put("app/a", b"x" * (512 * 1024 + 1))
+
+
+def test_sessions_are_made_renewed_listed_and_destroyed(client: Any) -> None:
+    session_id = client.session.create("leader", checks=[], behavior="delete", ttl=20, lock_delay=0)
+    (found,) = [each for each in client.session.list()[1] if each["ID"] == session_id]
+    assert (found["Name"], found["Behavior"], found["TTL"], found["LockDelay"]) == ("leader", "delete", "20s", 0)
+    assert client.session.info(session_id)[1]["ID"] == session_id
+    assert session_id in [each["ID"] for each in client.session.node(found["Node"])[1]]
+    assert client.session.renew(session_id)["ID"] == session_id
+    assert client.session.destroy(session_id) is True
+    assert client.session.info(session_id)[1] is None
+    with pytest.raises(consul.NotFound):
+        client.session.renew(session_id)
+
+
+def test_a_key_is_locked_by_one_session_at_a_time(client: Any) -> None:
+    holder, other = (client.session.create(checks=[], lock_delay=0, behavior="delete") for _ in range(2))
+    assert client.kv.put("app/leader", "one", acquire=holder) is True
+    assert client.kv.put("app/leader", "two", acquire=other) is False
+    assert client.kv.put("app/leader", "one again", acquire=holder) is True
+    index, entry = client.kv.get("app/leader")
+    assert (entry["Session"], entry["LockIndex"], int(index)) == (holder, 1, entry["ModifyIndex"])
+    assert client.kv.put("app/leader", "", release=other) is False
+    assert client.session.destroy(holder) is True
+    assert client.kv.get("app/leader")[1] is None
+    assert client.kv.put("app/leader", "two", acquire=other) is True
+    assert client.kv.put("app/leader", "", release=other) is True
+    assert client.session.destroy(other) is True
+    with pytest.raises(consul.ConsulException, match='invalid session "'):
+        client.kv.put("app/leader", "", acquire=holder)

@@ -6,6 +6,7 @@ from base.errors import MeshError
 from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
 from tests.fakes.cluster_calls import SERVER_ID
+from tests.fakes.local import LocalSite
 
 
 class FakeAgentInfo:
@@ -24,6 +25,14 @@ class FakeAgentInfo:
         self.join_errors: dict[str, str] = {}
         self.error: MeshError | None = None
         self.done: list[tuple[object, ...]] = []
+        self.site = LocalSite()
+        self.local = self.site.local
+
+    async def reload(self) -> None:
+        """See AgentInfo."""
+        if self.error is not None:
+            raise self.error
+        self.done.append(("reload",))
 
     def self_member(self) -> Member:
         """See AgentInfo."""

@@ -40,6 +40,7 @@ from structs.kv import (
 from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
 from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult, completed_operations
+from structs.usage import UsageReply, UsageRequest
 from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
 from tests.fakes.query_calls import QueryCalls
 
@@ -105,6 +106,12 @@ class FakeDelegate(QueryCalls, ClusterCalls):
         self.shares_replies = False
         self._shared: tuple[Any, Any] = (None, None)
         self._changed = trio.Event()
+
+    def _operator_usage(self, request: UsageRequest) -> UsageReply:
+        kinds = {"": 2, "connect-proxy": 1}
+        return UsageReply(
+            nodes_count=3, services_count=2, instances_count=4, keys_count=1, kinds=kinds, meta=QueryMeta(index=7)
+        )
 
     def call(self, method: str, request: Any, reply: type[Reply]) -> Reply | Awaitable[Reply]:
         """See Delegate."""

@@ -115,11 +115,11 @@ def request(method: str, target: str, body: bytes = b"", headers: dict[str, str]
 
 
 @asynccontextmanager
-async def http_site(settings: HTTPSettings | None = None) -> AsyncGenerator[Site, None]:
-    """Run a listener on a free port of the loopback."""
+async def http_site(settings: HTTPSettings | None = None, *, delegate: Any = None) -> AsyncGenerator[Site, None]:
+    """Run a listener on a free port of the loopback, over `delegate` or a fake one."""
     sock = listen_tcp("127.0.0.1", 0)
     port = sock.getsockname()[1]
-    delegate = FakeDelegate()
+    delegate = delegate or FakeDelegate()
     agent = FakeAgentInfo()
     listener = HTTPListener(settings or HTTPSettings(), delegate, agent, [sock])
     async with trio.open_nursery() as nursery:

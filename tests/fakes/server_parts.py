@@ -20,6 +20,7 @@ import server.endpoints.internal
 import server.endpoints.kv
 import server.endpoints.operator
 import server.endpoints.prepared_query
+import server.endpoints.session
 import server.endpoints.snapshot
 import server.endpoints.status
 import server.endpoints.txn  # noqa: F401
@@ -127,8 +128,8 @@ class ServerParts:
         self.router = Router("dc1", random.Random(3))
         self.services = Services(
             config=self.config, raft=self.raft, machine=self.machine, pool=self.pool, gossip=self.gossip,
-            autopilot=self.duties.autopilot, hello=lambda request: request, router=self.router,
-            query_rng=random.Random(4),
+            autopilot=self.duties.autopilot, sessions=self.duties.sessions, hello=lambda request: request,
+            router=self.router, query_rng=random.Random(4),
             elsewhere=Elsewhere(own="dc1", router=self.router, pool=self.pool, hold_s=hold_s, write_timeout_s=10.0),
         )  # fmt: skip
         self.dispatcher = Dispatcher(

@@ -71,7 +71,7 @@ class RunningServer:
         config = ServerConfig(
             node_id=self.node_id, node_name=self.name, datacenter="dc1", data_dir=str(self.folder), version="0",
             rpc_listen_host="127.0.0.1", rpc_listen_port=self.port, advertise_host="127.0.0.1",
-            bootstrap_expect=self.expect, leave_drain_s=0.1,
+            bootstrap_expect=self.expect, leave_drain_s=0.1, session_ttl_s_min=0.1,
             autopilot=AutopilotConfig(server_stabilization_time_ns=int(STABLE_S * SECOND)),
         )  # fmt: skip
         settings = RaftSettings(datacenter="dc1")

@@ -134,6 +134,31 @@ COMMANDS = [
         ),
         "099399c2ce0bebc20007cf00000002540be400a0c2a000cd012cc3c2",
     ),
+    (
+        registry.SESSION,
+        SessionCommand(
+            verb=SessionVerb.CREATE,
+            session=Session(
+                session_id="40e4a748-2192-161a-0510-9bf59fe950b5",
+                name="leader",
+                node="n",
+                node_checks=["serfHealth"],
+                service_checks=[ServiceCheck(check_id="web", namespace="default")],
+                lock_delay_ns=15_000_000_000,
+                behavior=SessionBehavior.DELETE,
+                ttl="15.0s",
+            ),
+        ),
+        "0393a66372656174659ad92434306534613734382d323139322d313631612d303531302d396266353966653935306235a66c6561"
+        "646572a16e91aa736572664865616c74689192a3776562a764656661756c74cf000000037e11d600a664656c657465a531352e30"
+        "73000090",
+    ),
+    (
+        registry.SESSION,
+        SessionCommand(verb=SessionVerb.DESTROY, session_ids=["40e4a748-2192-161a-0510-9bf59fe950b5"]),
+        "0393a764657374726f79c091d92434306534613734382d323139322d313631612d303531302d396266353966653935306235",
+    ),
+    (registry.KVS, KVCommand(verb=KVVerb.LOCK, key="k", session="s"), "0296a46c6f636ba16bc4000000a173"),
     (registry.RESTORE_BEGIN, RestoreBegin(restore_id="r", index=7), "4092a17207"),
     (registry.RESTORE_CHUNK, RestoreChunk(restore_id="r", position=1, payload=b"p"), "4193a17201c40170"),
     (

@@ -1,8 +1,8 @@
 """State files and archives with a catalog stay readable for ever, those of versions with fewer tables too.
 
 `snapshot_v1/state.mdb.gz` was written by `test_commands_golden.write_golden` when there were three tables;
-`archive_v1/catalog.tgz` by `write_catalog` below, `queries.tgz` by `write_queries`. A change of what is written gets a
-new file beside them.
+`archive_v1/catalog.tgz` by `write_catalog` below, `queries.tgz` by `write_queries`, `sessions.tgz` by
+`write_sessions`. A change of what is written gets a new file beside them.
 """
 
 import gzip
@@ -42,6 +42,7 @@ from structs.prepared_query import (
     QueryTemplate,
     ServiceQuery,
 )
+from structs.session import ServiceCheck, Session, SessionBehavior
 from tests.fakes.replica import Replica
 from tests.fakes.restores import begin, chunk, commit_of, kv_chunk
 from tests.wire.test_commands_golden import write_golden
@@ -50,8 +51,11 @@ FOLDER = Path(__file__).parent
 CATALOG = "catalog_2.tgz"
 """As it is written today. `catalog.tgz`: before services had weights, tagged addresses and a proxy."""
 QUERIES = "queries.tgz"
+SESSIONS = "sessions.tgz"
 OLD_TABLES_COUNT = 3
 ID = "40e4a748-2192-161a-0510-9bf59fe950b5"
+OTHER_ID = "5bb66d2c-3b8e-4f0b-9a0c-54d9c2a1c3f7"
+THIRD_ID = "c7a1f0f4-5b5c-4a3c-8f0e-0d8a5e6f7a80"
 
 
 def old_copy(folder: Path) -> Path:
@@ -127,6 +131,25 @@ def write_queries(replica: Replica) -> None:
         assert replica.query(PreparedQueryOp.CREATE, query) == PreparedQueryApplyReply(query_id=query.query_id)
 
 
+def write_sessions(replica: Replica) -> None:
+    """What is in `archive_v1/sessions.tgz`: every field of sessions, and keys that are held, were held, and lost."""
+    checks = [HealthCheck(node="N1", check_id=SERF_CHECK_ID, status="passing"),
+              HealthCheck(node="N1", check_id="web", status="warning", service_id="web")]  # fmt: skip
+    replica.register("N1", service=NodeService(service_id="web", service="web"), checks=checks)
+    replica.session(
+        ID, "n1", SERF_CHECK_ID, name="leader", lock_delay_ns=15_000_000_000, ttl="15.0s",
+        behavior=SessionBehavior.DELETE, service_checks=[ServiceCheck(check_id="web", namespace="default")],
+    )  # fmt: skip
+    replica.session(OTHER_ID, "N1")
+    replica.lock("lock/a", ID, b"held", flags=7)
+    replica.lock("lock/" + "b" * 600, OTHER_ID)
+    replica.lock("lock/c", OTHER_ID)
+    replica.unlock("lock/c", OTHER_ID, b"was held")
+    replica.session(THIRD_ID, "N1", behavior=SessionBehavior.DELETE)
+    replica.lock("lock/gone", THIRD_ID)
+    replica.end_sessions(THIRD_ID)
+
+
 def written(replica: Replica) -> io.BytesIO:
     file = io.BytesIO()
     with replica.machine.read() as view:
@@ -142,7 +165,7 @@ def written(replica: Replica) -> io.BytesIO:
 
 def meaning(replica: Replica) -> dict[str, list[tuple[bytes, object]]]:
     """Everything stored; records as such, for those of an older version are shorter and mean the same."""
-    kinds: dict[str, type] = {"nodes": Node, "services": NodeService, "checks": HealthCheck}
+    kinds: dict[str, type] = {"nodes": Node, "services": NodeService, "checks": HealthCheck, "sessions": Session}
     return {
         table: [(key, decode(kinds[table], body) if table in kinds else body) for key, body in rows]
         for table, rows in replica.dump().items()
@@ -150,9 +173,15 @@ def meaning(replica: Replica) -> dict[str, list[tuple[bytes, object]]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "write"), [("catalog.tgz", write_catalog), (CATALOG, write_catalog), (QUERIES, write_queries)]
+    ("name", "write"),
+    [
+        ("catalog.tgz", write_catalog),
+        (CATALOG, write_catalog),
+        (QUERIES, write_queries),
+        (SESSIONS, write_sessions),
+    ],
 )
-def test_an_archive_with_a_catalog_is_read_and_restored(
+def test_an_archive_of_each_kind_is_read_and_restored(
     tmp_path: Path, name: str, write: Callable[[Replica], None]
 ) -> None:
     expected, restored = Replica(tmp_path / "expected"), Replica(tmp_path / "restored")
@@ -168,8 +197,10 @@ def test_an_archive_with_a_catalog_is_read_and_restored(
     expected.close()
 
 
-@pytest.mark.parametrize(("name", "write"), [(CATALOG, write_catalog), (QUERIES, write_queries)])
-def test_a_catalog_is_still_written_byte_for_byte(tmp_path: Path, name: str, write: Callable[[Replica], None]) -> None:
+@pytest.mark.parametrize(
+    ("name", "write"), [(CATALOG, write_catalog), (QUERIES, write_queries), (SESSIONS, write_sessions)]
+)
+def test_archives_are_still_written_byte_for_byte(tmp_path: Path, name: str, write: Callable[[Replica], None]) -> None:
     replica = Replica(tmp_path)
     write(replica)
     golden = archive.read_archive(io.BytesIO((FOLDER / "archive_v1" / name).read_bytes()))

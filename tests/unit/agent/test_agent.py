@@ -11,6 +11,7 @@ from agent.membership import JoinReport
 from base.errors import Refused
 from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
+from tests.fakes.local import LocalSite
 
 
 def configured(*flags: str) -> RuntimeConfig:
@@ -52,7 +53,7 @@ class FakeMembership:
 
 def facts(*flags: str) -> tuple[AgentFacts, FakeMembership]:
     membership = FakeMembership()
-    return AgentFacts(configured(*flags), node_id="id-1", membership=membership), membership
+    return AgentFacts(configured(*flags), node_id="id-1", membership=membership, local=LocalSite().local), membership
 
 
 async def test_a_leave_is_carried_out_once_and_all_who_ask_wait_for_it() -> None:

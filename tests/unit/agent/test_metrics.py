@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
 from agent.exposition import exposition
-from agent.metrics import Collector
+from agent.metrics import Collector, dump_text
 from base.telemetry import TELEMETRY, Telemetry, TelemetrySettings
 
 BEGUN_UNIX_S = 1_795_428_003.0
@@ -86,3 +86,16 @@ def test_counters_of_prometheus_run_on_when_an_interval_ends(closed: bool) -> No
     text = exposition(telemetry).decode()
     assert "consul_a 2.0\n" in text
     assert "consul_b_sum 2.0\nconsul_b_count 1.0\n" in text
+
+
+def test_an_interval_can_be_written_as_text() -> None:
+    telemetry = Telemetry()
+    telemetry.gauge("g").set(1)
+    telemetry.counters("c", "who").labelled("x").add(2)
+    telemetry.samples("s").observe(4.0)
+    telemetry.roll(10.0)
+    assert dump_text(telemetry.latest(11.0)) == (
+        "[G] 'consul.g': 1.000\n"
+        "[C] 'consul.c.x': Count: 1 Min: 2.000 Mean: 2.000 Max: 2.000 Stddev: 0.000 Sum: 2.000\n"
+        "[S] 'consul.s': Count: 1 Min: 4.000 Mean: 4.000 Max: 4.000 Stddev: 0.000 Sum: 4.000\n"
+    )

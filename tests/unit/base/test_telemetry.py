@@ -152,3 +152,19 @@ def test_the_longest_filter_that_fits_decides() -> None:
     for name in ("kvs.apply", "raft.apply"):
         telemetry.counter(name).increment()
     assert [name for name, _ in telemetry.everything()[0]] == ["consul.kvs.apply"]
+
+
+def test_a_reader_that_fails_is_counted_and_hurts_nobody() -> None:
+    telemetry = Telemetry()
+    gauge = telemetry.gauge("a")
+    asked: list[int] = []
+
+    def fail() -> None:
+        asked.append(1)
+        raise OSError("no /proc")
+
+    with telemetry.reader(fail), telemetry.reader(lambda: gauge.set(1)):
+        telemetry.roll(10.0)
+    (row,) = telemetry.latest(11.0).counters
+    assert (row.name, row.sum, asked) == ("consul.telemetry.reader_failures", 1.0, [1])
+    assert telemetry.latest(11.0).gauges[0].value == 1

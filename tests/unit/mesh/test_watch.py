@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from base.errors import InvalidRequest, MeshError, NoLeader
-from mesh import watch as watch_module
+from mesh import watch_state
 from mesh.client import Client
 from mesh.query import Answer, Read
 from mesh.watch import next_index, watch
@@ -51,7 +51,8 @@ def test_an_index_below_one_never_makes_a_busy_loop() -> None:
 
 
 def test_errors_that_pass_are_waited_out_and_others_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "PAUSE_S_MIN", 0.001)
+    monkeypatch.setattr(watch_state, "PAUSE_S_MIN", 0.001)
+    monkeypatch.setattr(watch_state, "QUIET_PAUSE_S_MIN", 0.001)
     ask, asked = answering((5, "a"), NoLeader(), (6, "b"), InvalidRequest("no"))
     found = watch(client(), ask)
     assert [next(found).value, next(found).value] == ["a", "b"]

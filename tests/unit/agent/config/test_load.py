@@ -310,8 +310,10 @@ def test_help_and_version_start_nothing() -> None:
 
 def test_validation_gives_the_answer_of_a_start(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    path.write_text('{"data_dir": "/x", "bind_addr": "127.0.0.1", "server": true, "bootstrap_expect": 3, "ui": true}')
-    assert [warning.split(": ")[1] for warning in validate_files([str(path)])] == ["ui"]
+    path.write_text(
+        '{"data_dir": "/x", "bind_addr": "127.0.0.1", "server": true, "bootstrap_expect": 3, "enable_debug": true}'
+    )
+    assert [warning.split(": ")[1] for warning in validate_files([str(path)])] == ["enable_debug"]
     path.write_text('{"bind_addr": "127.0.0.1"}')
     with pytest.raises(ConfigInvalid, match="data_dir"):
         validate_files([str(path)])
@@ -342,3 +344,28 @@ def test_every_default_is_a_value_of_its_kind(option: object) -> None:
     if option.default is not None:
         checked(option, option.default)
     assert option.doc.endswith(".")
+
+
+def test_watches_are_checked_at_the_start_and_their_tokens_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "w.json"
+    path.write_text('{"watches": [{"type": "key", "key": "a", "args": ["x"], "token": "secret"}, {"type": "odd"}]}')
+    assert "Failed to parse watch 1: Must define a watch handler" in complaint("-config-file", str(path))
+    path.write_text('{"watches": [{"type": "key", "key": "a", "args": ["x"], "token": "secret"}]}')
+    config = agent("-config-file", str(path))
+    assert [(watch.target, watch.token) for watch in config.watches] == [("/v1/kv/a?", "secret")]
+    assert "secret" not in str(config.raw)
+    path.write_text('{"watches": [{"type": "key", "key": "a", "args": ["x"], "token": "other"}]}')
+    assert reloaded(config, agent("-config-file", str(path))).config.watches[0].token == "other"
+    assert reloaded(config, agent()).config.watches == ()
+
+
+def test_watches_in_hcl(tmp_path: Path) -> None:
+    path = tmp_path / "w.hcl"
+    path.write_text(
+        'watches { type = "event" handler_type = "http" http_handler_config { path = "http://x/" timeout = "3s" } }\n'
+        'watches { type = "nodes" handler = "cat" }\n'
+    )
+    first, second = agent("-config-file", str(path)).watches
+    assert first.http is not None
+    assert (first.http.path, first.http.timeout_s) == ("http://x/", 3.0)
+    assert (second.target, second.shell) == ("/v1/catalog/nodes?", "cat")

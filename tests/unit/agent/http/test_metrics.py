@@ -243,3 +243,16 @@ async def test_clients_find_ports_and_the_primary_datacenter_in_self() -> None:
         assert facts["Config"]["PrimaryDatacenter"] == "dc1"
         assert facts["Config"]["BuildDate"] == "1970-01-01T00:00:01Z"
         assert facts["xDS"]["Ports"] == {"Plaintext": -1, "TLS": -1}
+
+
+async def test_usage_is_told_by_datacenter_and_kind() -> None:
+    async with http_site() as site:
+        status, headers, body = await site.ask("GET", "/v1/operator/usage")
+        answer = json.loads(body)
+        assert (status, headers["x-consul-index"], answer["Index"]) == (200, "7", 7)
+        assert (answer["KnownLeader"], answer["ConsistencyLevel"]) == (True, "leader")
+        usage = answer["Usage"]["dc1"]
+        assert (usage["Nodes"], usage["Services"], usage["ServiceInstances"]) == (3, 2, 4)
+        assert usage["BillableServiceInstances"] == 2
+        assert usage["ConnectServiceInstances"]["connect-proxy"] == 1
+        assert usage["ConnectServiceInstances"]["mesh-gateway"] == 0

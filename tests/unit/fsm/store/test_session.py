@@ -5,8 +5,6 @@ Source: state store specification, sections 2, 4 and 5.
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from fsm.commands.refusal import Refusal
@@ -255,15 +253,12 @@ def test_a_transaction_that_is_taken_back_leaves_no_lock(node: Replica) -> None:
     node.check()
 
 
-def test_ten_thousand_keys_are_released_in_one_entry_soon(node: Replica) -> None:
+def test_ten_thousand_keys_are_released_in_one_entry(node: Replica) -> None:
     node.session("1", "n", lock_delay_ns=1)
     for number in range(10_000):
         node.write(KVVerb.LOCK, f"lock/{number}", b"x" * 100, session="1", commit=False)
     node.machine.commit_batch()
-    begun = time.process_time()
     index = node.end_sessions("1")
-    spent_s = time.process_time() - begun
-    print(f"10,000 keys released in {spent_s:.3f} s of CPU time")
     entries, found_index = node.entries("lock/")
     assert len(entries) == 10_000
     assert {(entry.session, entry.modify_index) for entry in entries} == {("", index)}

@@ -1,0 +1,103 @@
+// Keeps what is shown up to date: blocking queries where the API has them, else a look every few seconds.
+
+import {request} from "./api.js";
+
+const WAIT = "55s";
+const PAUSE_MS = 1000;
+const PAUSE_MS_MAX = 15000;
+const POLL_MS = 2000;
+const CHANGES_MS_MIN = 250; // a busy catalog repaints four times a second at most
+
+const troubled = new Set();
+
+function report(loop, error) {
+  if (error) troubled.add(loop);
+  else troubled.delete(loop);
+  const shown = document.getElementById("connection");
+  const text = troubled.size ? "Reconnecting…" : "Live";
+  if (shown.textContent !== text) shown.textContent = text;
+  shown.classList.toggle("lost", troubled.size > 0);
+}
+
+const sleep = (milliseconds, signal) => new Promise((resolve) => {
+  const timer = setTimeout(resolve, milliseconds);
+  signal.addEventListener("abort", () => {
+    clearTimeout(timer);
+    resolve();
+  }, {once: true});
+});
+
+/** Wait until the page can be seen: what nobody looks at costs the agent nothing. */
+const visible = (signal) => new Promise((resolve) => {
+  if (!document.hidden || signal.aborted) return resolve();
+  const look = () => {
+    if (document.hidden && !signal.aborted) return;
+    document.removeEventListener("visibilitychange", look);
+    resolve();
+  };
+  document.addEventListener("visibilitychange", look);
+  signal.addEventListener("abort", look, {once: true});
+  return undefined;
+});
+
+/** Do `once`, which returns how many milliseconds to rest, again and again until `signal` aborts. */
+async function repeat(signal, once, failed) {
+  const loop = {};
+  let pause = PAUSE_MS;
+  while (!signal.aborted) {
+    await visible(signal);
+    if (signal.aborted) break;
+    try {
+      const rest = await once();
+      report(loop, null);
+      pause = PAUSE_MS;
+      if (rest > 0) await sleep(rest, signal);
+    } catch (error) {
+      if (error.name === "AbortError") break;
+      // A refusal is the view's to show; silence and overload are the connection's.
+      if (error.status >= 400 && error.status < 500 && error.status !== 429) failed(error);
+      else report(loop, error);
+      await sleep(pause * (0.75 + Math.random() / 2), signal);
+      pause = Math.min(pause * 2, PAUSE_MS_MAX);
+    }
+  }
+  report(loop, null);
+}
+
+/**
+ * Call `show(value, index)` with each new answer of a blocking query until `signal` aborts.
+ * `accept`: a status besides 200 that is an answer, given as null. An index that falls starts over.
+ */
+export function watch(target, {parameters = {}, signal, accept, show, failed = () => {}}) {
+  let index = 0;
+  let before; // nothing yet: a key that does not exist is news, too
+  return repeat(signal, async () => {
+    const begun = performance.now();
+    const asked = index ? {...parameters, index, wait: WAIT} : parameters;
+    const answer = await request("GET", target, {parameters: asked, signal, accept});
+    index = answer.index < index ? 0 : Math.max(answer.index, 1);
+    const content = answer.status === 200 ? answer.text : null;
+    if (content !== before) {
+      before = content;
+      show(content === null ? null : answer.json(), answer.index);
+    }
+    return CHANGES_MS_MIN - (performance.now() - begun);
+  }, failed);
+}
+
+/** Call `show(values)` every few seconds with what all of `targets` answer, null for what failed. */
+export function poll(targets, {signal, show, failed = () => {}}) {
+  let before = "";
+  return repeat(signal, async () => {
+    const answers = await Promise.allSettled(targets.map((target) => request("GET", target, {signal, accept: 429})));
+    if (signal.aborted) return;
+    const lost = answers.find((answer) => answer.status === "rejected" && answer.reason.status === 0);
+    if (lost) throw lost.reason;
+    const texts = answers.map((answer) => (answer.status === "fulfilled" ? answer.value.text : ""));
+    if (texts.join("\n") !== before) {
+      before = texts.join("\n");
+      show(texts.map((text) => (text ? JSON.parse(text) : null)));
+    }
+    return POLL_MS;
+  }, failed);
+}
