@@ -6,14 +6,13 @@ from fsm.store.names import under
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, NODES, SERVICES
 from server.endpoints.registry import Keeping, Kind, Query, method
-from server.instances import instances_of
+from server.instances import instances_of, with_checks
 from server.near import sorted_near
 from structs.catalog import (
     ChecksInStateRequest,
     ChecksReply,
     HealthCheck,
     NodeRequest,
-    ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
 )
@@ -100,14 +99,7 @@ def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     view = query.view
     if query.watch_set is not None:
         services.watch_name(query.watch_set, request.service)
-    of_nodes: dict[str, list[HealthCheck]] = {}
-    found = []
-    for instance in instances_of(view, request):
-        name = instance.node.node
-        if name not in of_nodes:
-            of_nodes[name] = checks.of_instance(view, name, "")
-        own = checks.of_instance(view, name, instance.service.service_id)
-        found.append(ServiceInstance(node=instance.node, service=instance.service, checks=of_nodes[name] + own))
+    found = with_checks(view, instances_of(view, request))
     index = services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
     return ServiceNodesReply(instances=found, meta=query.meta(index))
 
