@@ -7,59 +7,10 @@ import msgspec
 
 from mesh.call import Call, Noun, World, method, nothing, plain_call, read_call, write_call
 from mesh.query import DEFAULT_READ, Answer, Read
-from mesh.rows import ListOf, Shape, text_map
+from mesh.rows import Inside, ListOf, Shape, text_map
 from mesh.shapes import INSTANCE
 from structs.catalog import ServiceInstance
-
-
-class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """Makes one query answer for all names with a prefix (its own name)."""
-
-    kind: str = ""
-    """`name_prefix_match`."""
-    regexp: str = ""
-    remove_empty_tags: bool = False
-
-
-class Failover(msgspec.Struct, frozen=True, kw_only=True):
-    """Where else to look: the `nearest_n` datacenters, then `datacenters` in order."""
-
-    nearest_n: int = 0
-    datacenters: list[str] | None = None
-
-
-class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What is looked up. A tag with `!` before it must not be there."""
-
-    service: str
-    failover: Failover = Failover()
-    only_passing: bool = False
-    ignore_check_ids: list[str] | None = None
-    near: str = ""
-    tags: list[str] | None = None
-    node_meta: dict[str, str] | None = None
-    service_meta: dict[str, str] | None = None
-    connect: bool = False
-
-
-class QueryDNS(msgspec.Struct, frozen=True, kw_only=True):
-    """Go duration text; "" is the agent's."""
-
-    ttl: str = ""
-
-
-class PreparedQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """One stored lookup. `session`: it ends with that."""
-
-    query_id: str = ""
-    name: str = ""
-    session: str = ""
-    token: str = ""
-    template: Template = Template()
-    service: ServiceQuery
-    dns: QueryDNS = QueryDNS()
-    create_index: int = 0
-    modify_index: int = 0
+from structs.prepared_query import PreparedQuery, QueryFailover, QueryTemplate, ServiceQuery
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,25 +20,24 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[ServiceInstance] = []
     datacenter: str = ""
     failovers_count: int = 0
-    dns: QueryDNS = QueryDNS()
+    dns_ttl: str = ""
+    """Go duration text; "" is the agent's."""
 
 
 class _Explanation(msgspec.Struct, frozen=True, kw_only=True):
     query: PreparedQuery
 
 
-DNS = Shape(QueryDNS, TTL="ttl")
-TEMPLATE = Shape(Template, Type="kind", Regexp="regexp", RemoveEmptyTags="remove_empty_tags")
+TEMPLATE = Shape(QueryTemplate, Type="kind", Regexp="regexp", RemoveEmptyTags="remove_empty_tags")
 SERVICE_QUERY = Shape(
     ServiceQuery,
     Service="service",
-    Failover=("failover", Shape(Failover, NearestN="nearest_n", Datacenters="datacenters")),
+    Failover=("failover", Shape(QueryFailover, NearestN="nearest_n", Datacenters="datacenters")),
     OnlyPassing="only_passing",
     IgnoreCheckIDs="ignore_check_ids",
     Near="near",
     Tags="tags",
     NodeMeta="node_meta",
-    ServiceMeta="service_meta",
     Connect="connect",
 )
 QUERY = Shape(
@@ -98,7 +48,7 @@ QUERY = Shape(
     Token="token",  # noqa: S106  # a name, no secret
     Template=("template", TEMPLATE),
     Service=("service", SERVICE_QUERY),
-    DNS=("dns", DNS),
+    DNS=("dns_ttl", Inside("TTL")),
     CreateIndex="create_index",
     ModifyIndex="modify_index",
 )
@@ -108,7 +58,7 @@ EXECUTION = Shape(
     Nodes=("instances", ListOf(INSTANCE)),
     Datacenter="datacenter",
     Failovers="failovers_count",
-    DNS=("dns", DNS),
+    DNS=("dns_ttl", Inside("TTL")),
 )
 EXPLANATION = Shape(_Explanation, Query=("query", QUERY))
 _WRITTEN = ("CreateIndex", "ModifyIndex", "ID")

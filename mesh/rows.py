@@ -68,7 +68,7 @@ class Shape(Generic[R]):
         row: dict[str, Any] = {}
         for name, (field, codec, info) in self._fields.items():
             value = getattr(record, field)
-            if value is None or (info.default is not msgspec.NODEFAULT and value == info.default):
+            if value is None or value == _default_of(info):
                 continue
             row[name] = value if codec is None else codec.write(value)
         return row
@@ -85,6 +85,10 @@ class Shape(Generic[R]):
         """Return the only record of a JSON list, None where there is none."""
         found = self.rows(value)
         return found[0] if found else None
+
+
+def _default_of(info: msgspec.structs.FieldInfo) -> Any:
+    return info.default_factory() if info.default_factory is not msgspec.NODEFAULT else info.default
 
 
 def checked(value: Any, kind: type) -> Any:
@@ -124,6 +128,21 @@ class MapOf:
     def write(self, value: Any) -> Any:
         """See Codec."""
         return {name: self._shape.write(each) for name, each in value.items()}
+
+
+class Inside:
+    """A text that stands alone in an object."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def read(self, value: Any) -> Any:
+        """See Codec."""
+        return str(text_map(value).get(self._name) or "")
+
+    def write(self, value: Any) -> Any:
+        """See Codec."""
+        return {self._name: value}
 
 
 class Duration:

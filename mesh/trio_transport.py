@@ -85,11 +85,18 @@ class TrioTransport:
     async def _body(self, response: httpx.Response) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.aiter_raw():
-            size += len(chunk)
-            if size > ANSWER_BYTES_MAX:
-                raise TooLarge(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
-            chunks.append(chunk)
+        try:
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+                if size <= ANSWER_BYTES_MAX:
+                    chunks.append(chunk)
+                else:
+                    await response.aclose()  # the loop then ends by itself: broken off, its generators would linger
+        except (httpx.HTTPError, httpx.StreamError):
+            if size <= ANSWER_BYTES_MAX:
+                raise
+        if size > ANSWER_BYTES_MAX:
+            raise TooLarge(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         return b"".join(chunks)
 
 

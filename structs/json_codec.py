@@ -112,7 +112,7 @@ class Fields:
             raise self._wrong(name, "uint64", value)
         return value
 
-    def int64(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         """Return a signed 64-bit integer, 0 where absent."""
         value = self.get(name)
         if value is None:
@@ -120,7 +120,7 @@ class Fields:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-            raise self._wrong(name, "int64", value)
+            raise self._wrong(name, "int", value)
         return value
 
     def texts(self, name: str) -> list[str] | None:

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from acl.access import NOBODY, query_read, query_write
 from agent.http.asking import ask, tell
 from agent.http.catalog import NEAR_AGENT
-from agent.http.catalog_json import CheckJSON, NodeJSON, ServiceJSON, check_json, node_json, service_json
 from agent.http.errors import refused
 from agent.http.parameters import checked_name
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response, meta_headers, text_response
 from base.errors import InvalidRequest, MeshError, Refused
-from structs.catalog import QuerySource, ServiceInstance
+from structs.catalog import QuerySource
+from structs.catalog_json import InstanceJSON, instance_json
 from structs.json_codec import Fields, decode_json
 from structs.prepared_query import (
     LIMIT_MAX,
@@ -96,14 +96,6 @@ class PreparedQueryJSON(msgspec.Struct, frozen=True, kw_only=True):
     modify_index: int = msgspec.field(name="ModifyIndex")
 
 
-class InstanceJSON(msgspec.Struct, frozen=True, kw_only=True):
-    """An instance with its node and checks."""
-
-    node: NodeJSON = msgspec.field(name="Node")
-    service: ServiceJSON = msgspec.field(name="Service")
-    checks: list[CheckJSON] = msgspec.field(name="Checks")
-
-
 class ExecuteJSON(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to an execution."""
 
@@ -177,7 +169,9 @@ def parse_query(body: bytes) -> PreparedQuery:
             ),
             service=ServiceQuery(
                 service=service.text("Service"),
-                failover=QueryFailover(nearest_n=failover.int64("NearestN"), datacenters=failover.texts("Datacenters")),
+                failover=QueryFailover(
+                    nearest_n=failover.integer("NearestN"), datacenters=failover.texts("Datacenters")
+                ),
                 only_passing=service.boolean("OnlyPassing"),
                 ignore_check_ids=service.texts("IgnoreCheckIDs"),
                 near=service.text("Near"),
@@ -365,7 +359,7 @@ def _execute_answer(reply: ExecuteReply) -> Response:
     meta = reply.meta
     body = ExecuteJSON(
         service=reply.service,
-        nodes=[_instance_json(instance) for instance in reply.instances],
+        nodes=[instance_json(instance) for instance in reply.instances],
         dns=DNSJSON(ttl=reply.dns_ttl),
         datacenter=reply.datacenter,
         failovers=reply.failovers,
@@ -387,14 +381,6 @@ def _explain_answer(reply: ExplainReply) -> Response:
         consistency=meta.consistency,
     )
     return json_response(body, headers=discovery_headers(meta))
-
-
-def _instance_json(instance: ServiceInstance) -> InstanceJSON:
-    return InstanceJSON(
-        node=node_json(instance.node),
-        service=service_json(instance.service),
-        checks=[check_json(check) for check in instance.checks],
-    )
 
 
 def _or_not_found(answer: Callable[[], Response | Awaitable[Response]]) -> Response | Awaitable[Response]:

@@ -68,7 +68,7 @@ def exec_(context: Context) -> int:
         if not client.kv.acquire(f"{folder}job", body, session):
             context.output.error("Failed to create job file: the key is locked")
             return 1
-        time.sleep(pause_s)
+        client.pause(pause_s)
         event_id = client.event.fire(EVENT, payload(session, prefix), **filters)
         _say(context, f"Fired remote execution event. ID: {event_id}")
         return _gather(context, folder, session, wait_s)
@@ -92,7 +92,7 @@ def _gather(context: Context, folder: str, session: str, wait_s: float) -> int:
                 heard_s = now_s
                 _tell(context, news)
         if answer.index <= index and now_s - renewed_s < RENEW_S:
-            time.sleep(min(0.05, max(0.0, left_s)))  # whatever does not block must not make us spin
+            context.client.pause(min(0.05, max(0.0, left_s)))  # whatever does not block must not make us spin
         index = max(answer.index, 1)
         if now_s - renewed_s >= RENEW_S:
             renewed_s = now_s

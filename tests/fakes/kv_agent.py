@@ -151,6 +151,7 @@ class Threads:
         self.agent = agent
         self.down = False
         self.lock = threading.Lock()
+        self._waiting = threading.Event()
 
     def __call__(self, asked: Asked) -> Told:
         parts = urlsplit(asked.path)
@@ -168,4 +169,4 @@ class Threads:
                     status, body = self.agent.answer(asked.method, unquote(parts.path), query, asked.body)
                     outcome = {"X-Mesh-Outcome": "refused"} if status >= 500 else {}
                     return Told(status=status, body=body, headers={"X-Consul-Index": str(index), **outcome})
-            time.sleep(0.005)
+            self._waiting.wait(0.005)

@@ -44,7 +44,7 @@ OPERATIONS = [
     TxnOp(verb="cas", service=ServiceOnNode(node="n1", service=NodeService(
         kind="connect-proxy", service_id="web1", service="web", tags=["v1"], address="10.0.0.5", port=80,
         meta={"a": "b"}, enable_tag_override=True, modify_index=17, weights=Weights(passing=10, warning=2),
-        tagged_addresses={"wan": ServiceAddress(address="198.51.100.5", port=443)}, proxy_destination="db",
+        tagged_addresses={"wan": ServiceAddress(address="198.51.100.5", port=443)},
         connect=ServiceConnect(native=True, proxy=ConnectProxy(command=["run"], exec_mode="daemon", config={"x": 1})),
         proxy=ServiceProxy(destination_service_name="db", local_service_port=5, mode="direct",
                            mesh_gateway={"Mode": "local"},

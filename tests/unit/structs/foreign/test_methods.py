@@ -15,7 +15,7 @@ from base.codec import Mistyped, Record, decode, encode, pack_old, unpack_old
 from base.errors import InvalidRequest, Refused
 from server.endpoints.registry import METHODS
 from structs.autopilot import AutopilotConfig
-from structs.catalog import ServiceNodesReply
+from structs.catalog import QuerySource, ServiceNodesReply, ServiceRequest
 from structs.cluster import Empty, RemovePeerRequest
 from structs.foreign import catalog, kv, operator, txn
 from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, translate
@@ -45,6 +45,7 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("ServerHealth", "meta"): st.just({}),
     ("KeyringAnswer", "primary_keys"): st.just({}),
     ("Session", "service_checks"): st.just([]),
+    ("ListServicesRequest", "filter"): st.just(""),
     ("KVKeysRequest", "separator"): st.none() | st.just("/"),  # "" means the same as None
 }
 """Attributes that do not travel, or not in all their values."""
@@ -87,6 +88,8 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
     elif row.name in ("Txn.Apply", "Session.Renew"):
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
+    elif isinstance(request, ServiceRequest) and not request.source.node:
+        request = msgspec.structs.replace(request, source=QuerySource())
     if isinstance(request, TxnRequest):
         request = TxnRequest(operations=[told_operation(op) for op in request.operations], options=request.options)
     if row.name in REMOVALS:
