@@ -19,6 +19,7 @@ from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeCo
 from agent.config.security import tls_settings
 from agent.config.sources import LISTS, CommandLine, Source, joined, parse_command_line, sources_of
 from agent.config.values import checked
+from agent.dns.settings import DNSSettings
 from agent.watch_plan import WATCHES_MAX, WatchDefinition, parse_watch
 from base.errors import ConfigInvalid, InvalidRequest
 from base.secret import Secret
@@ -137,7 +138,7 @@ class Builder:
         expect = self._bootstrap_expect(server)
         datacenter = self._datacenter()
         domain = self._domain("domain")
-        alt_domain = self._domain("alt_domain") if values["alt_domain"] else ""
+        node_name = self._node_name()
         ports = Ports(**{name: values[f"ports.{name}"] for name in Ports.__struct_fields__})
         if ports.server < 1 and server:
             self._complain("ports.server", "a server needs its RPC port, it cannot be off")
@@ -150,10 +151,7 @@ class Builder:
             http = addresses.listens(values["addresses.http"], clients, ports.http)
             https = addresses.listens(values["addresses.https"], clients, ports.https)
             dns_listen = dns_listens(values["addresses.dns"], clients, ports.dns)
-            dns = dns_settings(
-                values, domain=domain, alt_domain=alt_domain, datacenter=datacenter,
-                node_name=self._node_name(), listen=dns_listen, complain=self._complain,
-            )  # fmt: skip
+            dns = self._dns(dns_listen, domain=domain, datacenter=datacenter, node_name=node_name)
             gossip = gossip_settings(
                 values, ports=ports, bind=bind, advertise=advertise, server=server, complain=self._complain,
                 warnings=self._warnings,
@@ -168,7 +166,7 @@ class Builder:
             dev=self._dev,
             datacenter=datacenter,
             domain=domain,
-            node_name=self._node_name(),
+            node_name=node_name,
             node_id=self._node_id(),
             node_meta=self._node_meta(),
             data_dir=self._data_dir(),
@@ -203,6 +201,18 @@ class Builder:
             watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
+        )
+
+    def _dns(self, listen: Sequence[HostPort], *, domain: str, datacenter: str, node_name: str) -> DNSSettings:
+        """Raises ConfigInvalid for templates that cannot be used."""
+        return dns_settings(
+            self._values,
+            domain=domain,
+            alt_domain=self._domain("alt_domain") if self._values["alt_domain"] else "",
+            datacenter=datacenter,
+            node_name=node_name,
+            listen=listen,
+            complain=self._complain,
         )
 
     def _ui_content_path(self) -> str:
