@@ -33,6 +33,8 @@ class Need(StrEnum):
     SESSION_READ = "session:read"
     SESSION_WRITE = "session:write"
     MANAGEMENT = "management"
+    EACH = "each operation's own"
+    """Of several rights the one that fits the kind of each operation: none is done for the sake of another's."""
     SERVER = "server"
     """Only between servers: with TLS the peer's certificate must be a server's."""
 
@@ -42,6 +44,8 @@ class Access(Record, frozen=True, kw_only=True):
 
     need: Need
     field: str = ""
+    kinds: tuple["Access", ...] = ()
+    """Of EACH: what an operation needs that has the field."""
 
     @property
     def servers_only(self) -> bool:
@@ -123,3 +127,27 @@ def session_read(field: str = "") -> Access:
 def session_write(field: str) -> Access:
     """Creating, renewing and destroying sessions of the node in `field`; "": of the node that the session has."""
     return Access(need=Need.SESSION_WRITE, field=field)
+
+
+TXN_READ = Access(
+    need=Need.EACH,
+    kinds=(
+        key_read("operations.key"),
+        node_read("operations.node.node"),
+        service_read("operations.service.service.service"),
+        node_read("operations.check.node"),
+        service_read("operations.check.service_name"),
+    ),
+)
+TXN_WRITE = Access(
+    need=Need.EACH,
+    kinds=(
+        key_write("operations.key"),
+        node_write("operations.node.node"),
+        service_write("operations.service.service.service"),
+        node_write("operations.check.node"),
+        service_write("operations.check.service_name"),
+    ),
+)
+"""A check belongs to its service, or to its node if it has none. What is replaced or deleted is what is stored: a right
+over the name that a request gives a service is none over the service that has its id now."""

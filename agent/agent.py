@@ -48,6 +48,25 @@ _connections = gauge("http.connections")
 _refused = gauge("http.connections_refused")
 _expired = gauge("http.connections_expired")
 _defects = gauge("http.defects")
+_dns_defects = gauge("dns.defects")
+_dns_dropped = gauge("dns.dropped")
+_dns_lookups = gauge("dns.lookups")
+_dns_queries = gauge("dns.queries")
+_dns_connections = gauge("dns.connections")
+
+_cache = {
+    "entries_count": gauge("cache.entries"),
+    "bytes_count": gauge("cache.bytes"),
+    "waiters_count": gauge("cache.waiters"),
+    "fetches_count": gauge("cache.fetches"),
+    "hits_count": gauge("cache.hits"),
+    "misses_count": gauge("cache.misses"),
+    "bypasses_count": gauge("cache.bypasses"),
+    "evictions_count": gauge("cache.evictions"),
+    "expirations_count": gauge("cache.expirations"),
+    "failures_count": gauge("cache.failures"),
+}
+"""Fields of CacheStatistics."""
 _members = gauges("members.lan", "status")
 _POOL = {
     "health_score": gauge("memberlist.health.score"),
@@ -317,6 +336,15 @@ class Agent:
         _refused.set(facts.connections_refused_count)
         _expired.set(facts.expired_count)
         _defects.set(facts.defects_count)
+        told = self.dns.statistics()
+        _dns_queries.set(told.queries_count)
+        _dns_lookups.set(told.lookups_count)
+        _dns_dropped.set(told.dropped_count)
+        _dns_defects.set(told.defects_count)
+        _dns_connections.set(told.connections_count)
+        kept = self.cache.statistics()
+        for name, figure in _cache.items():
+            figure.set(getattr(kept, name))
         self._facts.read_gauges()
 
     def reload(self, config: RuntimeConfig) -> None:

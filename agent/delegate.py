@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 from msgspec.structs import replace
 
+from agent.remembered import Remembered
 from agent.servers import ServerList
 from base import codec
 from base.codec import Record
@@ -110,6 +111,7 @@ class RemoteDelegate:
         self._now = monotonic_s
         self._shared: dict[bytes, _Shared] = {}
         self._nursery: trio.Nursery | None = None
+        self._remembered = Remembered()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the shared calls until cancelled."""
@@ -162,7 +164,9 @@ class RemoteDelegate:
                     raise
                 await trio.sleep(min(left_s, self._rng.random() * self._hold_s / HOLD_PARTS))
             else:
-                return codec.decode(reply, data)
+                if not reads or blocking:
+                    return codec.decode(reply, data)
+                return self._remembered.decode(reply, method.encode() + b"\0" + body, data)  # type: ignore[no-any-return]
 
     async def _call_shared(self, method: str, request: Any, reply: type[Reply]) -> Reply:
         options = request.options

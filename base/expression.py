@@ -11,6 +11,7 @@ mistake is reported whatever the data are, even when there are none.
 Source: modern deltas, section 4.
 """
 
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -141,8 +142,12 @@ def _in_struct(struct: type[msgspec.Struct], match: Match, position: int) -> Pre
 def _in_list(item: Any, match: Match, position: int, ends: bool) -> Predicate:
     if ends and (_without_null(item)[0] is str or match.operator is Operator.EMPTY):
         return _in_collection(match)
-    if ends or _without_null(item)[0] in _SCALARS:
-        raise _refused(f'Selector "{_shown(match, position + (not ends))}" is not valid for "{match.operator}"')
+    if ends and _without_null(item)[0] in _SCALARS:
+        raise _unfit(match)
+    if ends:
+        raise _refused(f'Selector "{_shown(match, position)}" is not valid for "{match.operator}"')
+    if _without_null(item)[0] in _SCALARS:
+        raise _refused(f'Selector "{_shown(match, position + 1)}" is not valid')
     inside = _at(item, match, position)
     return lambda items: any(inside(each) for each in items or ())
 
@@ -191,13 +196,23 @@ _BOOLS: Final = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | d
     ("0", "f", "F", "FALSE", "false", "False"), False
 )
 _SCALARS: Final = (str, bool, int, float)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?").fullmatch
 
 
 def _coerced(hint: Any, text: str, match: Match) -> object:
-    try:
-        return _BOOLS[text] if hint is bool else hint(text)
-    except (KeyError, ValueError) as error:
-        raise _refused(f'value "{text}" is not what "{".".join(match.selector)}" holds: {hint.__name__}') from error
+    if hint is bool and text in _BOOLS:
+        return _BOOLS[text]
+    if hint is str or (hint in (int, float) and _NUMBER(text) is not None and (hint is float or "." not in text)):
+        return hint(text)
+    raise _refused(f'value "{text}" is not what "{".".join(match.selector)}" holds: {hint.__name__}')
+
+
+_NEGATED: Final = {
+    Operator.EQUAL: "!=",
+    Operator.EMPTY: "is not empty",
+    Operator.IN: "not in",
+    Operator.MATCHES: "not matches",
+}
 
 
 def _without_null(hint: Any) -> tuple[Any, bool]:
@@ -218,7 +233,7 @@ def _shown(match: Match, count: int) -> str:
 
 
 def _unfit(match: Match) -> InvalidRequest:
-    shown = f"not {match.operator}" if match.negated else str(match.operator)
+    shown = _NEGATED[match.operator] if match.negated else str(match.operator)
     return _refused(f'Invalid match operator "{shown}" for selector "{".".join(match.selector)}"')
 
 

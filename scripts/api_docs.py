@@ -111,6 +111,8 @@ def access_text(access: Access) -> str:
     """Return what a row says of access."""
     if access.need is Need.NOBODY:
         return "none"
+    if access.need is Need.EACH:
+        return "for each operation " + ", ".join(access_text(kind) for kind in access.kinds)
     return f"`{access.need}`" + (f" on `{access.field}`" if access.field else "")
 
 

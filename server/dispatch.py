@@ -127,7 +127,7 @@ class Dispatcher:
         if kind is Kind.READ:
             reply = self._reads.answer_nowait(method, request)
             if reply is not None:
-                return codec.encode(reply)
+                return self._reads.replies.encoded(method, reply)
         elif kind is Kind.LOCAL:
             reply = method.handler(Call(self._services, caller), request)
             return codec.encode(reply) if isinstance(reply, Record) else self._await_encoded(reply)
@@ -135,7 +135,7 @@ class Dispatcher:
 
     async def _handle_slowly(self, method: Method, request: Any, body: bytes, caller: Caller, forwarded: bool) -> bytes:
         reply = await self._run(method, request, body, caller, forwarded)
-        return reply if type(reply) is bytes else self._encode(reply)
+        return reply if type(reply) is bytes else self._encode(method, reply)
 
     async def _run(
         self, method: Method, request: Any, body: bytes | None, caller: Caller, forwarded: bool
@@ -152,10 +152,10 @@ class Dispatcher:
     async def _await_encoded(self, reply: Awaitable[Any]) -> bytes:
         return codec.encode(await reply)
 
-    def _encode(self, reply: Any) -> bytes:
+    def _encode(self, method: Method, reply: Any) -> bytes:
         # The waiters of one blocking query get the same reply, one after the other: encode it once.
         if reply is not self._encoded_reply:
-            self._encoded_bytes = codec.encode(reply)
+            self._encoded_bytes = self._reads.replies.encoded(method, reply)
             self._encoded_reply = reply
         return self._encoded_bytes
 

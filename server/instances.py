@@ -1,9 +1,9 @@
 """The instances of a service that a request asks for. Source: HTTP API, section 2; state store, section 3."""
 
-from fsm.store import nodes, services
+from fsm.store import checks, nodes, services
 from fsm.store.store import View
 from server.near import sorted_near
-from structs.catalog import Node, ServiceInstance, ServiceRequest
+from structs.catalog import HealthCheck, Node, ServiceInstance, ServiceRequest
 
 
 def instances_of(view: View, request: ServiceRequest) -> list[ServiceInstance]:
@@ -23,3 +23,16 @@ def instances_of(view: View, request: ServiceRequest) -> list[ServiceInstance]:
         if not request.node_meta or nodes.has_meta(node, request.node_meta):
             found.append(ServiceInstance(node=node, service=service))
     return sorted_near(view, request.source, request.options, found, lambda instance: instance.node.node)
+
+
+def with_checks(view: View, instances: list[ServiceInstance]) -> list[ServiceInstance]:
+    """Return the instances, each with the checks of its node and then its own."""
+    of_nodes: dict[str, list[HealthCheck]] = {}
+    found = []
+    for instance in instances:
+        name = instance.node.node
+        if name not in of_nodes:
+            of_nodes[name] = checks.of_instance(view, name, "")
+        own = checks.of_instance(view, name, instance.service.service_id)
+        found.append(ServiceInstance(node=instance.node, service=instance.service, checks=of_nodes[name] + own))
+    return found

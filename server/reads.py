@@ -22,11 +22,16 @@ from fsm.store.store import ReadView
 from fsm.watch import WatchSet
 from server.blocking import BlockingQueries
 from server.consensus import Consensus
-from server.endpoints.registry import Method, Query
+from server.endpoints.registry import Keeping, Method, Query
+from server.replies import Replies, with_meta
 from structs.query import Consistency
 
 WAIT_S_DEFAULT = 300.0
 WAIT_S_MAX = 600.0
+ROWS_INLINE_MAX = 4000
+"""A read of more rows than this takes over twenty milliseconds, so a thread does it."""
+THREADS_MAX = 2
+"""Long reads at a time; they share the interpreter with everything else."""
 JITTER_FRACTION = 1 / 16
 """Spreads the waiters that were started together, so that they do not come back together."""
 
@@ -43,6 +48,8 @@ class Reads:
         self._machine = machine
         self._rng = rng
         self._hold_s = hold_s
+        self.replies = Replies()
+        self._threads = trio.CapacityLimiter(THREADS_MAX)
         watches = machine.watches
         self.blocking = BlockingQueries(
             register=watches.register,
@@ -60,11 +67,15 @@ class Reads:
         if options.index_min:
             return None
         consistency = options.consistency
+        if method.rows_in and self._is_long(method):
+            return None
         if consistency is Consistency.DEFAULT:
             if not self._raft.lease_valid():
                 return None
-            with self._machine.read() as view:
-                return method.handler(Query(view, None, True, 0, consistency), request)
+            if method.keeping is None:
+                with self._machine.read() as view:
+                    return method.handler(Query(view, None, True, 0, consistency), request)
+            return self._run(method, request, consistency)
         if consistency is Consistency.STALE:
             return self._run(method, request, consistency)
         return None
@@ -78,6 +89,8 @@ class Reads:
         while True:
             if not self._prove_nowait(options.consistency):
                 await self._prove(options.consistency)
+            if not options.index_min and method.rows_in and self._is_long(method):
+                return await self._run_apart(method, request, options.consistency)
             if not options.index_min:
                 return self._run(method, request, options.consistency)
             reply, watch_set, raft_index = self._evaluate(method, request, options.consistency)
@@ -109,12 +122,47 @@ class Reads:
     def _evaluate(self, method: Method, request: Any, consistency: Consistency) -> tuple[Any, WatchSet, int]:
         watch_set = WatchSet()
         with self._machine.read() as view:
-            reply = method.handler(self._query(view, watch_set, consistency), request)
+            query = self._query(view, watch_set, consistency)
+            if method.keeping is not None:
+                reply, watch_set = self._kept(method, method.keeping, query, request, watch_set)
+            else:
+                reply = method.handler(query, request)
             return reply, watch_set, view.raft_index
 
     def _run(self, method: Method, request: Any, consistency: Consistency) -> Any:
         with self._machine.read() as view:
+            if method.keeping is not None:
+                watch_set = WatchSet()
+                query = self._query(view, watch_set, consistency)
+                return self._kept(method, method.keeping, query, request, watch_set)[0]
             return method.handler(self._query(view, None, consistency), request)
+
+    def _is_long(self, method: Method) -> bool:
+        """Whether a read goes through so many rows that nobody else should wait for it."""
+        with self._machine.read() as view:
+            return sum(view.rows_count(table) for table in method.rows_in) > ROWS_INLINE_MAX
+
+    async def _run_apart(self, method: Method, request: Any, consistency: Consistency) -> Any:
+        # The view is opened here, where it is proven that it may be; the thread only reads in it.
+        with self._machine.read() as view:
+            query = self._query(view, None, consistency)
+            return await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
+
+    def _kept(
+        self, method: Method, keeping: Keeping, query: Query, request: Any, watch_set: WatchSet
+    ) -> tuple[Any, WatchSet]:
+        """Return a reply and what it read: the last one to the same request, if it is still what would be made."""
+        index = keeping.index_of(query.view, request)
+        if not index:
+            return method.handler(query, request), watch_set
+        key = self.replies.key_of(method, request)
+        entry = self.replies.find(query.view, key, index)
+        if entry is not None:
+            return with_meta(entry.reply, query.meta(index)), entry.watch_set
+        reply = method.handler(query, request)
+        assert reply.meta.index == index, method.name
+        self.replies.keep(key, index, reply, keeping.part, watch_set)
+        return reply, watch_set
 
     def _query(self, view: ReadView, watch_set: WatchSet | None, consistency: Consistency) -> Query:
         raft = self._raft

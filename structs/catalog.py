@@ -245,6 +245,8 @@ class ListServicesRequest(Record, frozen=True, kw_only=True):
 
     node_meta: dict[str, str] = {}
     options: QueryOptions = QueryOptions()
+    filter: str = ""
+    """Only instances for which this expression (base/expression.py) over `ServiceNodeJSON` holds; "": all."""
 
 
 class ListServicesReply(Record, frozen=True, kw_only=True):

@@ -112,6 +112,39 @@ class Fields:
             raise self._wrong(name, "uint64", value)
         return value
 
+    def integer(self, name: str) -> int:
+        """Return a signed 64-bit integer, 0 where absent."""
+        value = self.get(name)
+        if value is None:
+            return 0
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+            raise self._wrong(name, "int", value)
+        return value
+
+    def texts(self, name: str) -> list[str] | None:
+        """Return a list of strings, None where absent."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(name, "list of strings", value)
+        return value
+
+    def text_map(self, name: str) -> dict[str, str] | None:
+        """Return a map of strings, case of its keys kept; None where absent."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise self._wrong(name, "map of strings", value)
+        return value
+
+    def inner(self, name: str) -> "Fields":
+        """Return the object in a field, one without anything in it where absent."""
+        return Fields(self.get(name), f"{self._what}.{name}")
+
     def boolean(self, name: str) -> bool:
         """Return a boolean, False where absent."""
         value = self.get(name)

@@ -124,6 +124,21 @@ class SessionsReply(Record, frozen=True, kw_only=True):
     meta: QueryMeta = QueryMeta()
 
 
+class HeldKeys(Record, frozen=True, kw_only=True):
+    """What one session holds: the first keys in order, and how many there are, counted up to a bound."""
+
+    session: Session
+    keys: list[str]
+    keys_count: int
+
+
+class SessionDumpReply(Record, frozen=True, kw_only=True):
+    """RPC Internal.SessionDump: sessions by id with what they hold."""
+
+    sessions: list[HeldKeys]
+    meta: QueryMeta = QueryMeta()
+
+
 def is_session_id(text: str) -> bool:
     """Return whether this can be the id of a session."""
     if len(text) != _UUID_CHARACTERS or any(text[position] != "-" for position in _DASHES):

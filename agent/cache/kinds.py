@@ -11,9 +11,12 @@ import msgspec
 from agent.cache.entry import Policy
 from base.codec import Record
 from structs.catalog import ListNodesReply, ListServicesReply, NodeServicesReply, ServiceNodesReply
+from structs.prepared_query import ExecuteReply
 
 REFRESHING = Policy(refreshes=True)
 ON_DEMAND = Policy(refreshes=False)
+WHOLE_TABLE = Policy(refreshes=True, idle_s=300.0)
+"""For lists that can be large and are seldom asked for: each change sends all of it again."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +29,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a reply is about nothing: such entries are soon forgotten."""
 
 
-def _no_instances(reply: ServiceNodesReply) -> bool:
+def _no_instances(reply: ServiceNodesReply | ExecuteReply) -> bool:
     return not reply.instances
 
 
@@ -44,9 +47,10 @@ HEALTH_SERVICE_NODES = Kind(
 SERVICE_NODES = Kind(method="Catalog.ServiceNodes", reply=ServiceNodesReply, policy=REFRESHING, is_empty=_no_instances)
 SERVICES = Kind(method="Catalog.ListServices", reply=ListServicesReply, policy=REFRESHING, is_empty=_never)
 NODE_SERVICES = Kind(method="Catalog.NodeServices", reply=NodeServicesReply, policy=REFRESHING, is_empty=_no_node)
-NODES = Kind(method="Catalog.ListNodes", reply=ListNodesReply, policy=REFRESHING, is_empty=_never)
+NODES = Kind(method="Catalog.ListNodes", reply=ListNodesReply, policy=WHOLE_TABLE, is_empty=_never)
+PREPARED_QUERY = Kind(method="PreparedQuery.Execute", reply=ExecuteReply, policy=ON_DEMAND, is_empty=_no_instances)
 
 KINDS: dict[str, Kind] = {
-    kind.method: kind for kind in (HEALTH_SERVICE_NODES, SERVICE_NODES, SERVICES, NODE_SERVICES, NODES)
+    kind.method: kind for kind in (HEALTH_SERVICE_NODES, SERVICE_NODES, SERVICES, NODE_SERVICES, NODES, PREPARED_QUERY)
 }
 """By method."""

@@ -30,14 +30,21 @@ def dns_listens(text: str, clients: Sequence[str], port: int) -> tuple[HostPort,
 
 
 def dns_settings(
-    values: Mapping[str, Any], *, domain: str, alt_domain: str, datacenter: str, listen: Sequence[HostPort],
+    values: Mapping[str, Any],
+    *,
+    domain: str,
+    alt_domain: str,
+    datacenter: str,
+    node_name: str,
+    listen: Sequence[HostPort],
     complain: Complain,
-) -> DNSSettings:  # fmt: skip
+) -> DNSSettings:
     """Return the settings of DNS; what is wrong is handed to `complain`. Raises ConfigInvalid for templates."""
     return DNSSettings(
         domain=domain,
         alt_domain="" if alt_domain == domain else alt_domain,
         datacenter=datacenter,
+        node_name=node_name,
         token=Secret(values["acl.tokens.default"]),
         allow_stale=values["dns_config.allow_stale"],
         max_stale_s=values["dns_config.max_stale"],

@@ -151,8 +151,8 @@ class Builder:
             https = addresses.listens(values["addresses.https"], clients, ports.https)
             dns_listen = dns_listens(values["addresses.dns"], clients, ports.dns)
             dns = dns_settings(
-                values, domain=domain, alt_domain=alt_domain, datacenter=datacenter, listen=dns_listen,
-                complain=self._complain,
+                values, domain=domain, alt_domain=alt_domain, datacenter=datacenter,
+                node_name=self._node_name(), listen=dns_listen, complain=self._complain,
             )  # fmt: skip
             gossip = gossip_settings(
                 values, ports=ports, bind=bind, advertise=advertise, server=server, complain=self._complain,

@@ -26,6 +26,8 @@ NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = (
 A, AAAA, ANY, CNAME, NS, PTR, SOA, SRV, TXT = "A", "AAAA", "ANY", "CNAME", "NS", "PTR", "SOA", "SRV", "TXT"
 ADDRESS_TYPES: Final = frozenset({A, AAAA, ANY, CNAME})
 UDP_BYTES_DEFAULT: Final = 512
+ROW_BYTES_MIN: Final = 16
+"""An A record of a name that was said before; nothing is smaller but an empty name, which no answer of ours has."""
 UDP_ANSWERS_MAX: Final = 8
 """Of an answer by UDP without EDNS that would be too large, whatever `udp_answer_limit` says."""
 TCP_ANSWERS_MAX: Final = 4096
@@ -133,15 +135,16 @@ class Answering:
         self._rng = rng
 
     def service(
-        self, found: Sequence[Ready], type_name: str, *, domain: str, datacenter: str, ttl_s: int, unix_s: float
-    ) -> Reply:
-        """Return the reply for instances of a service, `()` where there is none."""
+        self, found: Sequence[Ready], type_name: str, *, domain: str, datacenter: str, ttl_s: int, unix_s: float,
+        shuffles: bool = True,
+    ) -> Reply:  # fmt: skip
+        """Return the reply for instances of a service, `()` for none; `shuffles`: their order means nothing."""
         if not found:
             return self.no_such_name(domain, unix_s)
         order = list(found)
-        if len(order) > 1:
+        varies = shuffles and len(order) > 1
+        if varies:
             self._rng.shuffle(order)
-        varies = len(order) > 1
         if type_name == SRV:
             return self._srv(order, domain, datacenter, ttl_s, varies=varies)
         if type_name == TXT:
@@ -347,20 +350,32 @@ def fitted(
             kept = first(reply, most)
     elif count > TCP_ANSWERS_MAX:
         kept = first(reply, TCP_ANSWERS_MAX)
-    if size_of(kept) > limit:
-        least, most = 0, len(kept.answers)
-        while least < most:
-            middle = (least + most + 1) // 2
-            if size_of(first(kept, middle)) <= limit:
-                least = middle
-            else:
-                most = middle - 1
-        kept = first(kept, least)
-        if size_of(kept) > limit:
-            kept = msgspec.structs.replace(kept, additional=())
+    most = limit // (ROW_BYTES_MIN + (ROW_BYTES_MIN if kept.additional else 0))
+    if len(kept.answers) > most:
+        kept = first(kept, most)
+    size = size_of(kept)
+    if size > limit:
+        kept = _largest(kept, len(kept.answers) * limit // size, limit, size_of)
     if len(kept.answers) < count and (settings.enable_truncate or not kept.answers):
         kept = msgspec.structs.replace(kept, truncated=True)
     return kept
+
+
+def _largest(reply: Reply, guess: int, limit: int, size_of: Callable[[Reply], int]) -> Reply:
+    """Return as many answers as fit, which are about `guess`: answers are about equally large, so a few tries do."""
+    found = first(reply, guess)
+    if size_of(found) <= limit:
+        while len(found.answers) < len(reply.answers):
+            larger = first(reply, len(found.answers) + 1)
+            if size_of(larger) > limit:
+                break
+            found = larger
+        return found
+    while found.answers and size_of(found) > limit:
+        found = first(reply, len(found.answers) - 1)
+    if size_of(found) > limit:
+        return msgspec.structs.replace(found, additional=())
+    return found
 
 
 def first(reply: Reply, count: int) -> Reply:

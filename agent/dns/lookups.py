@@ -8,11 +8,13 @@ import trio
 from msgspec.structs import replace
 
 from agent.cache.cache import Cache, Cached, Slot
-from agent.cache.kinds import HEALTH_SERVICE_NODES, NODE_SERVICES, NODES, SERVICE_NODES, Kind
-from agent.dns.names import NodeName, ServiceName
+from agent.cache.entry import ANYTHING, Control
+from agent.cache.kinds import HEALTH_SERVICE_NODES, NODE_SERVICES, NODES, PREPARED_QUERY, SERVICE_NODES, Kind
+from agent.dns.names import NodeName, QueryName, ServiceName
 from agent.dns.settings import DNSSettings
 from base.errors import NotReady
-from structs.catalog import ListNodesRequest, NodeRequest, ServiceRequest
+from structs.catalog import ListNodesRequest, NodeRequest, QuerySource, ServiceRequest
+from structs.prepared_query import ExecuteRequest
 from structs.query import Consistency, QueryOptions
 
 T = TypeVar("T")
@@ -43,6 +45,10 @@ class Lookups(Protocol):
 
     async def nodes(self) -> Found:
         """Return a ListNodesReply: all nodes of this datacenter."""
+        ...
+
+    async def query(self, asked: QueryName, source: str) -> Found:
+        """Return an ExecuteReply of a prepared query that is asked for from the address `source`."""
         ...
 
     async def services_at(self, address: str) -> Found:
@@ -86,6 +92,18 @@ class CacheLookups:
         """See Lookups."""
         return await self._ask(NODES, ListNodesRequest(options=self._options("")))
 
+    async def query(self, asked: QueryName, source: str) -> Found:
+        """See Lookups. From the cache only as far as `cache_max_age` says: nothing keeps such an answer fresh."""
+        settings = self._settings
+        request = ExecuteRequest(
+            name=asked.query,
+            source=QuerySource(address=source),
+            agent=QuerySource(datacenter=settings.datacenter, node=settings.node_name),
+            options=self._options(asked.datacenter),
+        )
+        age_s_max = settings.cache_max_age_s
+        return await self._ask(PREPARED_QUERY, request, Control(age_s_max=age_s_max), caches=age_s_max > 0)
+
     async def services_at(self, address: str) -> Found:
         """See Lookups. Never from the cache: such a query would be woken by every change of the catalog."""
         request = ServiceRequest(service="", address=address, options=self._options(""))
@@ -96,10 +114,10 @@ class CacheLookups:
         consistency = Consistency.STALE if self._settings.allow_stale else Consistency.DEFAULT
         return QueryOptions(consistency=consistency, token=self._settings.token.reveal(), datacenter=foreign)
 
-    async def _ask(self, kind: Kind, request: Any) -> Found:
-        if self._uses_cache:
+    async def _ask(self, kind: Kind, request: Any, control: Control = ANYTHING, *, caches: bool = True) -> Found:
+        if caches and self._uses_cache:
             waiting = replace(request, options=replace(request.options, wait_s=self._settings.limits.lookup_s))
-            answer = self._cache.get(kind, waiting)
+            answer = self._cache.get(kind, waiting, control=control)
             cached = answer if isinstance(answer, Cached) else await self._in_time(answer)
             found = Found(cached.value, cached.slot)
         else:

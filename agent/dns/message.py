@@ -60,9 +60,9 @@ BADVERS: Final = 16
 OPT_BYTES: Final = 11
 """An OPT record without options."""
 TTL_MAX: Final = 2**31 - 1
-_POINTER: Final = 0xC000 | HEADER_BYTES
+_POINTER: Final = (0xC000 | HEADER_BYTES).to_bytes(2, "big")
 """To the name of the question, where compression is allowed."""
-_SHORT: Final = struct.Struct("!HHHIH")
+_ROW: Final = struct.Struct("!HHIH")
 _TYPE_NUMBERS: Final = {A: 1, AAAA: 28}
 _FOLLOWED_TYPES: Final = (1, 5, 28)
 _CODES: Final = {
@@ -169,10 +169,14 @@ def render(question: Question, reply: Reply, *, recursion: bool, compress: bool)
     output.write(struct.pack("!HH", question.type_number, question.class_number))
     for rows in sections:
         for row in rows:
-            if row.type in (A, AAAA) and compress and not row.name:
+            if row.type in (A, AAAA):
                 assert isinstance(row.data, str)
                 packed = _packed(row.data)
-                output.write(_SHORT.pack(_POINTER, _TYPE_NUMBERS[row.type], _IN, row.ttl, len(packed)) + packed)
+                if compress and not row.name:
+                    output.write(_POINTER)
+                else:
+                    (_name(row.name) if row.name else own).to_wire(output, known)
+                output.write(_ROW.pack(_TYPE_NUMBERS[row.type], _IN, row.ttl, len(packed)) + packed)
             else:
                 _write(output, known, _name(row.name) if row.name else own, row)
     if has_edns:
@@ -195,7 +199,7 @@ def compressed_size(question: Question, reply: Reply) -> int | None:
     for row in reply.answers:
         if row.name or row.type not in (A, AAAA):
             return None
-        size += _SHORT.size + (4 if row.type == A else 16)
+        size += len(_POINTER) + _ROW.size + (4 if row.type == A else 16)
     return size
 
 
@@ -203,7 +207,7 @@ def _write(output: io.BytesIO, known: dict[dns.name.Name, int] | None, name: dns
     """Write one record. The library's sets of records would lose their order."""
     kind, make = _MAKERS[row.type]
     name.to_wire(output, known)
-    output.write(struct.pack("!HHIH", kind, _IN, row.ttl, 0))
+    output.write(_ROW.pack(kind, _IN, row.ttl, 0))
     start = output.tell()
     make(row.data).to_wire(output, known)
     end = output.tell()
@@ -222,6 +226,7 @@ _SRV: Any = dns.rdtypes.IN.SRV.SRV
 _TXT: Any = dns.rdtypes.ANY.TXT.TXT
 
 
+@lru_cache(maxsize=8192)
 def _name(text: str) -> dns.name.Name:
     return dns.name.from_text(text)
 

@@ -22,7 +22,7 @@ from agent.dns.answers import (
     ready,
 )
 from agent.dns.lookups import Found, Lookups
-from agent.dns.message import Question
+from agent.dns.message import TTL_MAX, Question
 from agent.dns.names import (
     AddressName,
     Apex,
@@ -38,9 +38,11 @@ from agent.dns.names import (
 from agent.dns.recursors import Recursors
 from agent.dns.remembered import Source
 from agent.dns.settings import DNSSettings
+from base.durations import parse_duration_s
 from base.errors import MeshError, NotFound
 from base.log import get_logger
 from structs.catalog import CONSUL_SERVICE, ListNodesReply, ServiceNodesReply
+from structs.prepared_query import ExecuteReply
 
 FOLLOW_DEPTH_MAX: Final = 3
 """CNAMEs of our own that lead to one another."""
@@ -48,7 +50,6 @@ FOLLOWED_ROWS_MAX: Final = 5
 """Records of a CNAME's target, without EDNS by UDP. Source: agent specification, section 9."""
 FOLLOWED_ROWS_MAX_LARGE: Final = 25
 FOLLOWED_NAMES_MAX: Final = 3
-QUERY_ONLY_TEXT: Final = "Query not found"
 
 _log = get_logger("dns")
 
@@ -137,7 +138,7 @@ class Resolver:
                     return self._answering.no_such_name(own, unix_s)
                 return self._answering.node(node, type_name, domain=own, unix_s=unix_s)
             case QueryName():
-                return await self._query(asked, type_name, own, source)
+                return await self._query(asked, type_name, own, source, trail)
             case AddressName(address):
                 return self._answering.address(address, type_name, domain=own, unix_s=unix_s)
             case Apex():
@@ -167,8 +168,23 @@ class Resolver:
             unix_s=self._wall(),
         )
 
-    async def _query(self, asked: QueryName, type_name: str, domain: str, source: str) -> Reply:
-        raise NotFound(QUERY_ONLY_TEXT)
+    async def _query(self, asked: QueryName, type_name: str, domain: str, source: str, trail: _Trail) -> Reply:
+        found = await self._lookups.query(asked, source)
+        trail.note(found)
+        reply: ExecuteReply = found.value
+        try:
+            ttl_s = int(parse_duration_s(reply.dns_ttl)) if reply.dns_ttl else None
+        except ValueError:
+            ttl_s = None
+        return self._answering.service(
+            ready(reply.instances, only_passing=False),  # the query itself has said whom it wants
+            type_name,
+            domain=domain,
+            datacenter=reply.datacenter or asked.datacenter or self._settings.datacenter,
+            ttl_s=self._settings.service_ttl_s(reply.service) if ttl_s is None else min(max(ttl_s, 0), TTL_MAX),
+            unix_s=self._wall(),
+            shuffles=False,
+        )
 
     async def _reverse(self, asked: ReverseName, type_name: str, trail: _Trail) -> Reply | None:
         if type_name not in ("PTR", ANY):

@@ -78,19 +78,21 @@ class Responder:
 
     async def renew(self, query: bytes, source: str) -> None:
         """Make another answer to a query that was answered already."""
-        await self.respond(query, source, is_udp=True)
-        self.queries_count -= 1
+        await self._respond(query, source, is_udp=True, renews=True)
 
     async def respond(self, query: bytes, source: str, *, is_udp: bool) -> bytes | None:
         """Return the answer to a query from the address `source`, None where there must be none. Never raises."""
         self.queries_count += 1
+        return await self._respond(query, source, is_udp=is_udp, renews=False)
+
+    async def _respond(self, query: bytes, source: str, *, is_udp: bool, renews: bool) -> bytes | None:
         if len(query) > self._settings.limits.query_bytes_max:
             return _refused(query, FORMERR)
         try:
             question = parse(query)
             if not isinstance(question, Question):
                 return question
-            return await self._answer(question, query, source, is_udp=is_udp)
+            return await self._answer(question, query, source, is_udp=is_udp, renews=renews)
         except InvariantBroken:
             raise
         except Exception as error:  # the border: one question's defect must not end the others' answers
@@ -98,16 +100,21 @@ class Responder:
             _log.error("a question met a defect", error=repr(error), trace=trace_of(error))
             return _refused(query, SERVFAIL)
 
-    async def _answer(self, question: Question, query: bytes, source: str, *, is_udp: bool) -> bytes:
+    async def _answer(self, question: Question, query: bytes, source: str, *, is_udp: bool, renews: bool) -> bytes:
         resolved = await self.resolver.resolve(question, query, source, is_udp=is_udp)
         reply = resolved.reply
         if isinstance(reply, bytes):
             return reply
+        is_kept = is_udp and resolved.sources is not None and reply.code in (NOERROR, NXDOMAIN)
+        key = key_of(query) if is_kept else None
+        if key is None or resolved.sources is None:
+            return self._rendered(question, reply, is_udp=is_udp)
+        if not renews:  # of many who asked at once when there was no answer, the first has made one meanwhile
+            made, renews = self.remembered.find(key, query, self._now())
+            if made is not None and not renews:
+                return made
         answer = self._rendered(question, reply, is_udp=is_udp)
-        if is_udp and resolved.sources is not None and reply.code in (NOERROR, NXDOMAIN):
-            key = key_of(query)
-            if key is not None:
-                self.remembered.keep(key, answer, resolved.sources, at_s=self._now(), varies=reply.varies)
+        self.remembered.keep(key, answer, resolved.sources, at_s=self._now(), varies=reply.varies)
         return answer
 
     def _rendered(self, question: Question, reply: Reply, *, is_udp: bool) -> bytes:

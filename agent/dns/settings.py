@@ -51,6 +51,7 @@ class DNSSettings(msgspec.Struct, frozen=True, kw_only=True):
     domain: str = "consul"
     alt_domain: str = ""
     datacenter: str = "dc1"
+    node_name: str = ""
     token: Secret = NO_TOKEN
     allow_stale: bool = True
     max_stale_s: float = 87600 * 3600.0

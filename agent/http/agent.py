@@ -7,11 +7,13 @@ import msgspec
 from acl.access import AGENT_READ, AGENT_WRITE
 from agent.http.coordinate import CoordinateJSON, coordinate_json
 from agent.http.errors import multi_error_text
-from agent.http.parameters import checked_name, refuse_filter
+from agent.http.filtering import predicate_of
+from agent.http.parameters import checked_name
 from agent.http.registry import AgentInfo, RequestContext, route
 from agent.http.response import Response, json_response
 from agent.membership import JOIN_WAN_TEXT, JoinReport
 from base.errors import InvalidRequest, OutcomeUnknown, Refused
+from base.expression import Predicate
 from structs.cluster import Member
 
 BUILD_DATE = "1970-01-01T00:00:01Z"
@@ -134,26 +136,27 @@ def version(context: RequestContext) -> Response:
 def members(context: RequestContext) -> Response | Awaitable[Response]:
     """Return everyone this agent knows of. `wan`: the servers of all datacenters, nobody on client agents.
 
-    `segment`: only the default one exists. `filter` is refused, since ignoring it would answer something else.
+    `segment`: only the default one exists. `filter`: an expression over one member.
     """
     query = context.query
     segment = query.get("segment")
-    refuse_filter(query)
+    keep = predicate_of(context, MemberJSON)
     wan = bool(query.get("wan"))
     if segment not in SEGMENTS_KNOWN:
         if wan:
             raise InvalidRequest("Cannot provide a segment with wan=true")
         return json_response([])
     known = context.agent.members(wan=wan)
-    return _members_answer(known) if isinstance(known, list) else _members_later(known)
+    return _members_answer(known, keep) if isinstance(known, list) else _members_later(known, keep)
 
 
-async def _members_later(known: Awaitable[list[Member]]) -> Response:
-    return _members_answer(await known)
+async def _members_later(known: Awaitable[list[Member]], keep: Predicate | None) -> Response:
+    return _members_answer(await known, keep)
 
 
-def _members_answer(known: list[Member]) -> Response:
-    return json_response([member_json(member) for member in known])
+def _members_answer(known: list[Member], keep: Predicate | None) -> Response:
+    rows = [member_json(member) for member in known]
+    return json_response(rows if keep is None else [row for row in rows if keep(row)])
 
 
 @route("/v1/agent/join/", "PUT", access=AGENT_WRITE, is_write=True)

@@ -2,22 +2,22 @@
 
 from acl.access import AGENT_WRITE, node_read, node_write
 from agent.http.agent_services import body_of, own_token, registration_rule
-from agent.http.catalog_json import check_json
-from agent.http.parameters import refuse_filter
+from agent.http.filtering import filtered_map
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, json_response
 from agent.local.definitions import check_from_api
 from base.errors import InvalidRequest, Refused
 from structs.catalog import CheckStatus
+from structs.catalog_json import CheckJSON, check_json
 from structs.json_codec import Fields
 
 
 @route("/v1/agent/checks", "GET", access=node_read(), is_write=False)
 def checks(context: RequestContext) -> Response:
-    """Return this agent's checks by id. `filter` is refused, since ignoring it would answer something else."""
-    refuse_filter(context.query)
+    """Return this agent's checks by id. `filter`: an expression over one check."""
     found = context.agent.local.state.checks
-    return json_response({check_id: check_json(found[check_id].check) for check_id in found})
+    rows = {check_id: check_json(found[check_id].check) for check_id in found}
+    return json_response(filtered_map(context, rows, CheckJSON))
 
 
 @route("/v1/agent/check/register", "PUT", access=node_write("node"), is_write=True, rule_of=registration_rule)

@@ -12,7 +12,18 @@ import msgspec
 import trio
 
 from acl.access import node_write, service_read, service_write
-from agent.http.catalog_json import (
+from agent.http.filtering import filtered_map
+from agent.http.parameters import Query, checked_name
+from agent.http.reader import BodyRule
+from agent.http.registry import RequestContext, route
+from agent.http.response import JSON_TYPE, Response, json_response, text_response
+from agent.http.settings import HTTPSettings
+from agent.local.definitions import service_from_api
+from agent.local.services import LocalServices, aggregated
+from base.durations import parse_duration_s
+from base.errors import InvalidRequest, NotFound
+from structs.catalog import CheckStatus, HealthCheck, NodeService
+from structs.catalog_json import (
     AddressJSON,
     CheckJSON,
     ConnectJSON,
@@ -24,16 +35,6 @@ from agent.http.catalog_json import (
     proxy_json,
     weights_json,
 )
-from agent.http.parameters import Query, checked_name, refuse_filter
-from agent.http.reader import BodyRule
-from agent.http.registry import RequestContext, route
-from agent.http.response import JSON_TYPE, Response, json_response, text_response
-from agent.http.settings import HTTPSettings
-from agent.local.definitions import service_from_api
-from agent.local.services import LocalServices, aggregated
-from base.durations import parse_duration_s
-from base.errors import InvalidRequest, NotFound
-from structs.catalog import CheckStatus, HealthCheck, NodeService
 from structs.json_codec import decode_json, encode_json
 from structs.registration import REGISTRATION_BYTES_MAX
 
@@ -137,13 +138,11 @@ def wanted_maintenance(query: Query) -> bool:
 
 @route("/v1/agent/services", "GET", access=service_read(), is_write=False)
 def services(context: RequestContext) -> Response:
-    """Return this agent's services by id. `filter` is refused, since ignoring it would answer something else."""
-    refuse_filter(context.query)
+    """Return this agent's services by id. `filter`: an expression over one service."""
     datacenter = context.agent.datacenter
     found = context.agent.local.state.services
-    return json_response(
-        {service_id: agent_service_json(found[service_id].service, datacenter=datacenter) for service_id in found}
-    )
+    rows = {service_id: agent_service_json(found[service_id].service, datacenter=datacenter) for service_id in found}
+    return json_response(filtered_map(context, rows, AgentServiceJSON))
 
 
 @route("/v1/agent/service/", "GET", access=service_read("service"), is_write=False)

@@ -14,10 +14,11 @@ from base.codec import Record
 from structs.query import Consistency, QueryOptions
 
 Reply = TypeVar("Reply", bound=Record)
-_woken: tuple[Any, Callable[[Any], Response], Response] | None = None
+_woken: tuple[Any, Any, Response] | None = None
 """The reply that woke somebody last, and the answer made of it. One at a time: large ones are not hoarded."""
 Build = Callable[[QueryOptions], Record]
-Finish = Callable[[Reply], Response]
+Finish = Callable[[Reply], Response | Awaitable[Response]]
+"""What makes an answer of a reply, at once where that is quick."""
 
 
 def ask(
@@ -25,7 +26,7 @@ def ask(
     method: str,
     build: Build,
     reply: type[Reply],
-    finish: Callable[[Reply], Response],
+    finish: Finish[Reply],
     *,
     is_discovery: bool = False,
 ) -> Response | Awaitable[Response]:
@@ -34,7 +35,7 @@ def ask(
     `is_discovery`: catalog and health, which the configuration may make stale unasked.
     """
     parameters = context.read_parameters(is_discovery=is_discovery)
-    if is_discovery and method in KINDS and context.query.has("cached"):
+    if method in KINDS and context.query.has("cached"):
         answered = _ask_cache(context, method, build(parameters.options), finish)
         if answered is not None:
             return answered
@@ -54,7 +55,7 @@ async def _ask_later(
     method: str,
     build: Build,
     reply: type[Reply],
-    finish: Callable[[Reply], Response],
+    finish: Finish[Reply],
     answer: Any,
     parameters: ReadParameters,
 ) -> Response:
@@ -62,11 +63,12 @@ async def _ask_later(
     if parameters.stale_s_max and not _is_fresh(result, parameters):
         again: Any = context.delegate.call(method, build(_as_default(parameters)), reply)
         result = again if isinstance(again, reply) else await again
-    return _finish_woken(result, finish) if context.is_blocking else finish(result)
+    made = _finish_woken(result, finish) if context.is_blocking else finish(result)
+    return made if isinstance(made, Response) else await made
 
 
 def _ask_cache(
-    context: RequestContext, method: str, request: Record, finish: Callable[[Any], Response]
+    context: RequestContext, method: str, request: Record, finish: Finish[Any]
 ) -> Response | Awaitable[Response] | None:
     """Return the answer of the agent's cache, None where it is not to be used."""
     cache = context.services.cache
@@ -77,23 +79,35 @@ def _ask_cache(
     return _finish_cached(cached, finish) if isinstance(cached, Cached) else _await_cache(cached, finish)
 
 
-async def _await_cache(answer: Awaitable[Cached], finish: Callable[[Any], Response]) -> Response:
-    return _finish_cached(await answer, finish)
+async def _await_cache(answer: Awaitable[Cached], finish: Finish[Any]) -> Response:
+    made = _finish_cached(await answer, finish)
+    return made if isinstance(made, Response) else await made
 
 
-def _finish_cached(cached: Cached, finish: Callable[[Any], Response]) -> Response:
-    """All who are given the same value share its encoding; only the headers tell how each came by it."""
-    made = finish(cached.value) if cached.slot is None else cached.slot.derived(finish, finish)
+def _finish_cached(cached: Cached, finish: Finish[Any]) -> Response | Awaitable[Response]:
+    """All who are given the same value share its encoding (answers.py); only headers tell how each came by it."""
+    made = finish(cached.value)
+    return _with_origin(made, cached) if isinstance(made, Response) else _with_origin_later(made, cached)
+
+
+async def _with_origin_later(made: Awaitable[Response], cached: Cached) -> Response:
+    return _with_origin(await made, cached)
+
+
+def _with_origin(made: Response, cached: Cached) -> Response:
     where = b"X-Cache: HIT\r\nAge: %d\r\n" % cached.age_s if cached.is_hit else b"X-Cache: MISS\r\n"
     return Response(made.status, made.body, made.content_type, made.headers + where)
 
 
-def _finish_woken(reply: Any, finish: Callable[[Any], Response]) -> Response:
+def _finish_woken(reply: Any, finish: Finish[Any]) -> Response | Awaitable[Response]:
     """All who waited for one change may be handed the same reply, one after the other: its answer is made once."""
     global _woken
-    if _woken is None or _woken[0] is not reply or _woken[1] is not finish:
-        _woken = (reply, finish, finish(reply))
-    return _woken[2]
+    if _woken is not None and _woken[0] is reply and _woken[1] is finish:
+        return _woken[2]
+    made = finish(reply)
+    if isinstance(made, Response):
+        _woken = (reply, finish, made)
+    return made
 
 
 def _is_fresh(answer: Any, parameters: ReadParameters) -> bool:

@@ -7,17 +7,12 @@ from msgspec.structs import replace
 from acl.access import NOBODY, node_read, node_write, service_read
 from agent.http.asking import ask, tell
 from agent.http.catalog_body import parse_deregistration, parse_registration
-from agent.http.catalog_json import (
-    NodeServiceListJSON,
-    NodeServicesJSON,
-    node_json,
-    service_json,
-    service_node_json,
-)
-from agent.http.parameters import Query, checked_name, datacenter_of, refuse_filter
+from agent.http.filtering import list_answer, predicate_of
+from agent.http.parameters import Query, checked_name, datacenter_of
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, Response, discovery_headers, json_response
 from base.errors import InvalidRequest
+from base.expression import Predicate
 from structs.catalog import (
     DatacentersReply,
     DeregisterRequest,
@@ -32,7 +27,18 @@ from structs.catalog import (
     ServiceNodesReply,
     ServiceRequest,
 )
+from structs.catalog_json import (
+    NodeJSON,
+    NodeServiceListJSON,
+    NodeServicesJSON,
+    ServiceJSON,
+    ServiceNodeJSON,
+    node_json,
+    service_json,
+    service_node_json,
+)
 from structs.cluster import Empty
+from structs.json_codec import encode_json
 from structs.query import QueryOptions, WriteOptions
 
 NEAR_AGENT = "_agent"
@@ -70,84 +76,85 @@ def nodes(context: RequestContext) -> Response | Awaitable[Response]:
     """Return all nodes, by name. Blocking; consistency modes.
 
     `near`: the nearest to this node first, `_agent` being the agent's own. `node-meta=key:value`, repeatable: only
-    nodes with these. `filter` is refused, since ignoring it would answer something else.
+    nodes with these. `filter`: an expression over one node.
     """
-    refuse_filter(context.query)
     source, node_meta = source_of(context), node_meta_of(context.query)
 
     def build(options: QueryOptions) -> ListNodesRequest:
         return ListNodesRequest(node_meta=node_meta, source=source, options=options)
 
-    return ask(context, "Catalog.ListNodes", build, ListNodesReply, _nodes_answer, is_discovery=True)
-
-
-def _nodes_answer(reply: ListNodesReply) -> Response:
-    return json_response([node_json(node) for node in reply.nodes], headers=discovery_headers(reply.meta))
+    finish = list_answer(context, "nodes", node_json, NodeJSON)
+    return ask(context, "Catalog.ListNodes", build, ListNodesReply, finish, is_discovery=True)
 
 
 @route("/v1/catalog/node/", "GET", access=node_read("node"), is_write=False)
 def node(context: RequestContext) -> Response | Awaitable[Response]:
     """Return a node, named by its name or the beginning of its id, and its services; `null` if it is unknown.
 
-    Blocking; consistency modes. `filter` is refused, since ignoring it would answer something else.
+    Blocking; consistency modes. `filter`: an expression over one service.
     """
-    refuse_filter(context.query)
     name = checked_name(context.remainder, "node name")
+    keep = predicate_of(context, ServiceJSON)
 
     def build(options: QueryOptions) -> NodeRequest:
         return NodeRequest(node=name, options=options)
 
-    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, _node_answer, is_discovery=True)
+    def finish(reply: NodeServicesReply) -> Response:
+        headers = discovery_headers(reply.meta)
+        if reply.node is None:
+            return Response(200, b"null", JSON_TYPE, headers)
+        services = {row.service_id: row for row in _rows(reply, keep)}
+        return json_response(NodeServicesJSON(node=node_json(reply.node), services=services), headers=headers)
+
+    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, finish, is_discovery=True)
 
 
-def _node_answer(reply: NodeServicesReply) -> Response:
-    headers = discovery_headers(reply.meta)
-    if reply.node is None:
-        return Response(200, b"null", JSON_TYPE, headers)
-    services = {service.service_id: service_json(service) for service in reply.services}
-    return json_response(NodeServicesJSON(node=node_json(reply.node), services=services), headers=headers)
+def _rows(reply: NodeServicesReply, keep: Predicate | None) -> list[ServiceJSON]:
+    rows = [service_json(service) for service in reply.services]
+    return rows if keep is None else [row for row in rows if keep(row)]
 
 
 @route("/v1/catalog/node-services/", "GET", access=node_read("node"), is_write=False)
 def node_services(context: RequestContext) -> Response | Awaitable[Response]:
     """Return a node and the list of its services; an unknown node is `null` and has none.
 
-    Blocking; consistency modes.
+    Blocking; consistency modes. `filter`: an expression over one service.
     """
-    refuse_filter(context.query)
     name = checked_name(context.remainder, "node name")
+    keep = predicate_of(context, ServiceJSON)
 
     def build(options: QueryOptions) -> NodeRequest:
         return NodeRequest(node=name, options=options)
 
-    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, _node_services_answer, is_discovery=True)
+    def finish(reply: NodeServicesReply) -> Response:
+        node = node_json(reply.node) if reply.node is not None else None
+        return json_response(
+            NodeServiceListJSON(node=node, services=_rows(reply, keep)), headers=discovery_headers(reply.meta)
+        )
 
-
-def _node_services_answer(reply: NodeServicesReply) -> Response:
-    value = NodeServiceListJSON(
-        node=node_json(reply.node) if reply.node is not None else None,
-        services=[service_json(service) for service in reply.services],
-    )
-    return json_response(value, headers=discovery_headers(reply.meta))
+    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, finish, is_discovery=True)
 
 
 @route("/v1/catalog/services", "GET", access=service_read(), is_write=False)
 def services(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the names of all services, each with the tags of all its instances together.
 
-    Blocking; consistency modes. `node-meta=key:value`, repeatable: only instances on nodes with these.
+    Blocking; consistency modes. `node-meta=key:value`, repeatable: only instances on nodes with these. `filter`: only
+    instances for which an expression over /v1/catalog/service's rows holds.
     """
-    refuse_filter(context.query)
-    node_meta = node_meta_of(context.query)
+    query, node_meta = context.query, node_meta_of(context.query)
+    predicate_of(context, ServiceNodeJSON)
+    expression = query.get("filter").strip()
 
     def build(options: QueryOptions) -> ListServicesRequest:
-        return ListServicesRequest(node_meta=node_meta, options=options)
+        return ListServicesRequest(node_meta=node_meta, options=options, filter=expression)
 
-    return ask(context, "Catalog.ListServices", build, ListServicesReply, _services_answer, is_discovery=True)
+    def finish(reply: ListServicesReply) -> Response | Awaitable[Response]:
+        if query.get("peer"):  # there are none
+            return json_response({}, headers=discovery_headers(reply.meta))
+        return context.services.answers.answer(reply.services, None, reply.meta, encode_json)
 
-
-def _services_answer(reply: ListServicesReply) -> Response:
-    return json_response(reply.services, headers=discovery_headers(reply.meta))
+    return ask(context, "Catalog.ListServices", build, ListServicesReply, finish, is_discovery=True)
 
 
 def service_request_of(context: RequestContext, *, connect: bool) -> ServiceRequest:
@@ -165,7 +172,8 @@ def service_request_of(context: RequestContext, *, connect: bool) -> ServiceRequ
 def service(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the instances of a service, each with its node, by node and id. Blocking; consistency modes.
 
-    `tag`, repeatable: only instances with all of these. `near`, `node-meta`: as for /v1/catalog/nodes.
+    `tag`, repeatable: only instances with all of these. `near`, `node-meta`: as for /v1/catalog/nodes. `filter`: an
+    expression over one row.
     """
     return _instances(context, connect=False)
 
@@ -180,18 +188,13 @@ def connect(context: RequestContext) -> Response | Awaitable[Response]:
 
 
 def _instances(context: RequestContext, *, connect: bool) -> Response | Awaitable[Response]:
-    refuse_filter(context.query)
     wanted = service_request_of(context, connect=connect)
+    finish = list_answer(context, "instances", service_node_json, ServiceNodeJSON)
 
     def build(options: QueryOptions) -> ServiceRequest:
         return replace(wanted, options=options)
 
-    return ask(context, "Catalog.ServiceNodes", build, ServiceNodesReply, _instances_answer, is_discovery=True)
-
-
-def _instances_answer(reply: ServiceNodesReply) -> Response:
-    rows = [service_node_json(instance) for instance in reply.instances]
-    return json_response(rows, headers=discovery_headers(reply.meta))
+    return ask(context, "Catalog.ServiceNodes", build, ServiceNodesReply, finish, is_discovery=True)
 
 
 @route("/v1/catalog/register", "PUT", access=node_write("command.node"), is_write=True)

@@ -26,40 +26,10 @@ from structs.catalog import (
 from structs.json_codec import Fields, decode_json, kind_name
 
 T = TypeVar("T")
-INT64_MAX = (1 << 63) - 1
 
 
 class CatalogFields(Fields):
-    """Fields of registrations: besides what all have, maps and lists, which stay apart from null."""
-
-    def integer(self, name: str) -> int:
-        """Return a signed 64-bit integer, 0 where absent."""
-        value = self.get(name)
-        if value is None:
-            return 0
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not -INT64_MAX - 1 <= value <= INT64_MAX:
-            raise self._wrong(name, "int", value)
-        return value
-
-    def texts(self, name: str) -> list[str] | None:
-        """Return a list of strings, None where absent."""
-        value = self.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(name, "list of strings", value)
-        return value
-
-    def text_map(self, name: str) -> dict[str, str] | None:
-        """Return a map of strings, None where absent."""
-        value = self.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-            raise self._wrong(name, "map of strings", value)
-        return value
+    """Fields of registrations: besides what all have, maps and lists of objects, which stay apart from null."""
 
     def texts_map(self, name: str) -> dict[str, list[str]] | None:
         """Return a map of lists of strings, None where absent."""
@@ -108,15 +78,15 @@ class CatalogFields(Fields):
 def parse_registration(body: bytes) -> tuple[RegisterCommand, str]:
     """Return the registration in a body and the datacenter that it names."""
     fields = _fields(body, "RegisterRequest")
-    checks = fields.each("Checks", _check) or []
-    single = fields.inside("Check", _check)
+    checks = fields.each("Checks", read_check) or []
+    single = fields.inside("Check", read_check)
     command = RegisterCommand(
         node_id=fields.text("ID"),
         node=fields.text("Node"),
         address=fields.text("Address"),
         tagged_addresses=fields.text_map("TaggedAddresses"),
         node_meta=fields.text_map("NodeMeta"),
-        service=fields.inside("Service", _service),
+        service=fields.inside("Service", read_service),
         checks=checks if single is None else [*checks, single],
         skip_node_update=fields.boolean("SkipNodeUpdate"),
     )
@@ -139,7 +109,8 @@ def _fields(body: bytes, what: str) -> CatalogFields:
     return CatalogFields(value, what)
 
 
-def _service(fields: CatalogFields) -> NodeService:
+def read_service(fields: CatalogFields) -> NodeService:
+    """Return the service in an object, without indexes."""
     addresses = fields.get("TaggedAddresses")
     if addresses is not None and not isinstance(addresses, dict):
         raise InvalidRequest(f"TaggedAddresses: expected a map, got {kind_name(addresses)}")
@@ -213,7 +184,8 @@ def _upstream(fields: CatalogFields) -> Upstream:
     )
 
 
-def _check(fields: CatalogFields) -> HealthCheck:
+def read_check(fields: CatalogFields) -> HealthCheck:
+    """Return the check in an object, without indexes."""
     return HealthCheck(
         node=fields.text("Node"),
         check_id=fields.text("CheckID"),

@@ -112,6 +112,7 @@ class Connection:
                 self.answer(request, prepared)
                 continue
             context, endpoint = prepared  # type: ignore[misc]
+            context.peer = self.peer
             if request.pieces is not None:
                 context.exchange_or_none = Exchange(self, shared, request)
             result = dispatcher.run(context, endpoint)

@@ -182,6 +182,12 @@ ROWS: dict[str, Row] = {
     "PUT /v1/snapshot": Row(body=BYTES),
     "GET /v1/status/leader": Row(),
     "GET /v1/status/peers": Row(),
+    "GET /v1/query": Row(),
+    "POST /v1/query": Row(body=JSON, schema=OBJECT),
+    "GET /v1/query/": Row(parameters=("near", "limit", "connect"), rest="query", statuses=(200, 400, 404)),
+    "PUT /v1/query/": Row(body=JSON, schema=OBJECT, rest="query"),
+    "DELETE /v1/query/": Row(rest="query"),
+    "OPTIONS /v1/query/": Row(common=LOCALS, rest="query", statuses=(200,)),
     "PUT /v1/txn": Row(
         common=(*READS,),
         body=JSON,

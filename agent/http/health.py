@@ -5,12 +5,12 @@ from collections.abc import Awaitable
 from msgspec.structs import replace
 
 from acl.access import node_read, service_read
-from agent.http.asking import ask
+from agent.http.asking import Finish, ask
 from agent.http.catalog import node_meta_of, service_request_of, source_of
-from agent.http.catalog_json import check_json, instance_json
-from agent.http.parameters import Query, checked_name, parse_bool, refuse_filter
+from agent.http.filtering import list_answer
+from agent.http.parameters import Query, checked_name, parse_bool
 from agent.http.registry import RequestContext, route
-from agent.http.response import Response, discovery_headers, json_response
+from agent.http.response import Response
 from base.errors import InvalidRequest
 from structs.catalog import (
     ChecksInStateRequest,
@@ -21,57 +21,55 @@ from structs.catalog import (
     ServiceNodesReply,
     ServiceRequest,
 )
+from structs.catalog_json import CheckJSON, InstanceJSON, check_json, instance_json
 from structs.query import QueryOptions
 
 
-def _checks_answer(reply: ChecksReply) -> Response:
-    return json_response([check_json(check) for check in reply.checks], headers=discovery_headers(reply.meta))
+def _checks_answer(context: RequestContext) -> Finish[ChecksReply]:
+    return list_answer(context, "checks", check_json, CheckJSON)
 
 
 @route("/v1/health/node/", "GET", access=node_read("node"), is_write=False)
 def node(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the checks of a node and of its services. Blocking; consistency modes.
 
-    `filter` is refused, since ignoring it would answer something else.
+    `filter`: an expression over one check.
     """
-    refuse_filter(context.query)
     name = checked_name(context.remainder, "node name")
 
     def build(options: QueryOptions) -> NodeRequest:
         return NodeRequest(node=name, options=options)
 
-    return ask(context, "Health.NodeChecks", build, ChecksReply, _checks_answer, is_discovery=True)
+    return ask(context, "Health.NodeChecks", build, ChecksReply, _checks_answer(context), is_discovery=True)
 
 
 @route("/v1/health/state/", "GET", access=node_read(), is_write=False)
 def state(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the checks that are `passing`, `warning` or `critical`, or `any`. Blocking; consistency modes.
 
-    `near`, `node-meta`: as for /v1/catalog/nodes. `filter` is refused, since ignoring it would answer something else.
+    `near`, `node-meta`: as for /v1/catalog/nodes. `filter`: an expression over one check.
     """
-    refuse_filter(context.query)
     wanted = checked_name(context.remainder, "check state")
     source, node_meta = source_of(context), node_meta_of(context.query)
 
     def build(options: QueryOptions) -> ChecksInStateRequest:
         return ChecksInStateRequest(state=wanted, node_meta=node_meta, source=source, options=options)
 
-    return ask(context, "Health.ChecksInState", build, ChecksReply, _checks_answer, is_discovery=True)
+    return ask(context, "Health.ChecksInState", build, ChecksReply, _checks_answer(context), is_discovery=True)
 
 
 @route("/v1/health/checks/", "GET", access=service_read("service"), is_write=False)
 def checks(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the checks of the instances of a service, without those of their nodes. Blocking; consistency modes.
 
-    `near`, `node-meta`: as for /v1/catalog/nodes.
+    `near`, `node-meta`: as for /v1/catalog/nodes. `filter`: an expression over one check.
     """
-    refuse_filter(context.query)
     wanted = service_request_of(context, connect=False)
 
     def build(options: QueryOptions) -> ServiceRequest:
         return replace(wanted, tags=[], options=options)
 
-    return ask(context, "Health.ServiceChecks", build, ChecksReply, _checks_answer, is_discovery=True)
+    return ask(context, "Health.ServiceChecks", build, ChecksReply, _checks_answer(context), is_discovery=True)
 
 
 @route("/v1/health/service/", "GET", access=service_read("service"), is_write=False)
@@ -79,7 +77,7 @@ def service(context: RequestContext) -> Response | Awaitable[Response]:
     """Return the instances of a service, each with its node, the checks of that and its own.
 
     Blocking; consistency modes. `passing`: only instances all of whose checks are. `tag`, repeatable: only instances
-    with all of these. `near`, `node-meta`: as for /v1/catalog/nodes.
+    with all of these. `near`, `node-meta`: as for /v1/catalog/nodes. `filter`: an expression over one row.
     """
     return _instances(context, connect=False)
 
@@ -94,9 +92,9 @@ def connect(context: RequestContext) -> Response | Awaitable[Response]:
 
 
 def _instances(context: RequestContext, *, connect: bool) -> Response | Awaitable[Response]:
-    refuse_filter(context.query)
     wanted = service_request_of(context, connect=connect)
-    finish = _passing_answer if _only_passing(context.query) else _instances_answer
+    only = _is_passing if _only_passing(context.query) else None
+    finish = list_answer(context, "instances", instance_json, InstanceJSON, wanted=only)
 
     def build(options: QueryOptions) -> ServiceRequest:
         return replace(wanted, options=options)
@@ -113,16 +111,6 @@ def _only_passing(query: Query) -> bool:
         return not value or parse_bool(value)
     except ValueError as error:
         raise InvalidRequest("Invalid value for ?passing") from error
-
-
-def _instances_answer(reply: ServiceNodesReply) -> Response:
-    rows = [instance_json(instance) for instance in reply.instances]
-    return json_response(rows, headers=discovery_headers(reply.meta))
-
-
-def _passing_answer(reply: ServiceNodesReply) -> Response:
-    rows = [instance_json(instance) for instance in reply.instances if _is_passing(instance)]
-    return json_response(rows, headers=discovery_headers(reply.meta))
 
 
 def _is_passing(instance: ServiceInstance) -> bool:

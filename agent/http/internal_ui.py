@@ -5,15 +5,19 @@ from typing import Any
 
 import msgspec
 
-from acl.access import node_read, service_read
+from acl.access import node_read, service_read, session_read
 from agent.http.asking import Build, Finish, ask
-from agent.http.catalog_json import node_info_json
-from agent.http.parameters import checked_name, refuse_filter
+from agent.http.filtering import list_answer, predicate_of
+from agent.http.parameters import checked_name
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response
+from agent.http.session import SessionJSON, session_json
 from base.errors import NoLeader
 from structs.catalog import CheckStatus, NodeDumpReply, NodeDumpRequest, NodeInfo, NodeRequest
+from structs.catalog_json import NodeInfoJSON, node_info_json
+from structs.json_codec import encode_json
 from structs.query import Consistency, QueryOptions
+from structs.session import ListSessionsRequest, SessionDumpReply
 
 
 class ServiceSummaryJSON(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -30,17 +34,13 @@ class ServiceSummaryJSON(msgspec.Struct, frozen=True, kw_only=True, omit_default
 
 @route("/v1/internal/ui/nodes", "GET", access=node_read(), is_write=False)
 def nodes(context: RequestContext) -> Response | Awaitable[Response]:
-    """Return all nodes, each with its services and checks. Blocking; consistency modes."""
-    refuse_filter(context.query)
-    return _ask(context, "Internal.NodeDump", _build_dump, _nodes_answer)
+    """Return all nodes, each with its services and checks. Blocking; consistency modes; `filter`."""
+    finish = list_answer(context, "nodes", node_info_json, NodeInfoJSON)
+    return _ask(context, "Internal.NodeDump", _build_dump, finish)
 
 
 def _build_dump(options: QueryOptions) -> NodeDumpRequest:
     return NodeDumpRequest(options=options)
-
-
-def _nodes_answer(reply: NodeDumpReply) -> Response:
-    return json_response([node_info_json(info) for info in reply.nodes], headers=discovery_headers(reply.meta))
 
 
 @route("/v1/internal/ui/node/", "GET", access=node_read("node"), is_write=False)
@@ -63,13 +63,20 @@ def _node_answer(reply: NodeDumpReply) -> Response:
 
 @route("/v1/internal/ui/services", "GET", access=service_read(), is_write=False)
 def services(context: RequestContext) -> Response | Awaitable[Response]:
-    """Return all services by name, each with its nodes and how many checks stand how. Blocking; consistency modes."""
-    refuse_filter(context.query)
-    return _ask(context, "Internal.NodeDump", _build_dump, _services_answer)
+    """Return all services by name, each with its nodes and how many checks stand how.
 
+    Blocking; consistency modes; `filter`.
+    """
+    keep, text = predicate_of(context, ServiceSummaryJSON), context.query.get("filter")
 
-def _services_answer(reply: NodeDumpReply) -> Response:
-    return json_response(summaries_of(reply.nodes), headers=discovery_headers(reply.meta))
+    def make(nodes: list[NodeInfo]) -> bytes:
+        rows = summaries_of(nodes)
+        return encode_json(rows if keep is None else [row for row in rows if keep(row)])
+
+    def finish(reply: NodeDumpReply) -> Response | Awaitable[Response]:
+        return context.services.answers.answer(reply.nodes, (summaries_of, text), reply.meta, make)
+
+    return _ask(context, "Internal.NodeDump", _build_dump, finish)
 
 
 def summaries_of(nodes: list[NodeInfo]) -> list[ServiceSummaryJSON]:
@@ -139,3 +146,28 @@ async def _later(
 
 def _stale(build: Build) -> Build:
     return lambda options: build(msgspec.structs.replace(options, consistency=Consistency.STALE))
+
+
+class HeldKeysJSON(SessionJSON, frozen=True, kw_only=True):
+    """A session with what it holds."""
+
+    keys: list[str] = msgspec.field(name="Keys")
+    keys_count: int = msgspec.field(name="KeysCount")
+
+
+@route("/v1/internal/ui/sessions", "GET", access=session_read(), is_write=False)
+def sessions(context: RequestContext) -> Response | Awaitable[Response]:
+    """Return all sessions, each with the first of the keys that it holds and their number. Blocking."""
+
+    def build(options: QueryOptions) -> ListSessionsRequest:
+        return ListSessionsRequest(options=options)
+
+    return ask(context, "Internal.SessionDump", build, SessionDumpReply, _sessions_answer, is_discovery=True)
+
+
+def _sessions_answer(reply: SessionDumpReply) -> Response:
+    rows = [
+        HeldKeysJSON(**msgspec.structs.asdict(session_json(row.session)), keys=row.keys, keys_count=row.keys_count)
+        for row in reply.sessions
+    ]
+    return json_response(rows, headers=discovery_headers(reply.meta))

@@ -126,12 +126,6 @@ def checked_name(text: str, what: str) -> str:
     return text
 
 
-def refuse_filter(query: Query) -> None:
-    """Refuse `filter` where it is not understood, since ignoring it would answer something else."""
-    if query.get("filter"):
-        raise InvalidRequest("Bad request: filter is not supported on this endpoint")
-
-
 def check_scope(query: Query) -> None:
     """Refuse namespaces and partitions other than the only ones there are; raises InvalidRequest."""
     for name in ("ns", "partition"):

@@ -12,6 +12,7 @@ import msgspec
 from acl.access import Access
 from agent.cache.cache import Cache
 from agent.events import EventRing
+from agent.http.answers import Answers
 from agent.http.parameters import Query, ReadParameters, datacenter_of, read_parameters, write_options
 from agent.http.reader import BodyRule, Request
 from agent.http.response import Response
@@ -142,7 +143,7 @@ class Exchange(Protocol):
 class Services:
     """What all requests of a listener share."""
 
-    __slots__ = ("agent", "cache", "delegate", "settings")
+    __slots__ = ("agent", "answers", "cache", "delegate", "settings")
 
     def __init__(
         self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo, cache: Cache | None = None
@@ -152,6 +153,7 @@ class Services:
         self.agent = agent
         self.cache = cache
         """For requests that say `cached`; None: they are answered like others."""
+        self.answers = Answers()
 
 
 class RequestContext:
@@ -163,6 +165,7 @@ class RequestContext:
         "is_blocking",
         "method",
         "path",
+        "peer",
         "query",
         "remainder",
         "request",
@@ -182,6 +185,8 @@ class RequestContext:
         """What follows a prefix route's path; "" for exact routes."""
         self.query = query
         self.exchange_or_none: Exchange | None = None
+        self.peer = ""
+        """Address of the client, "" where there is none (unix sockets)."""
         self.is_blocking = False
         """Set for blocking queries: these are cancelled when the client hangs up."""
 

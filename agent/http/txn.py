@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable
 
-from acl.access import key_write
+from acl.access import TXN_WRITE
 from agent.http.asking import ask, tell
 from agent.http.errors import OUTCOME_REFUSED
 from agent.http.reader import BodyRule
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, Response
 from agent.http.settings import HTTPSettings
+from agent.http.txn_catalog import catalog_operation, catalog_result_json
 from base.errors import InvalidRequest, TooLarge
 from structs.json_codec import Fields, decode_json, encode_json, kind_name, kv_entry_json
 from structs.kv import KVVerb
@@ -17,8 +18,8 @@ from structs.txn import OPERATIONS_MAX, TxnOp, TxnOutcome, TxnReply, TxnRequest
 
 READ_VERBS = frozenset({"get", "get-or-empty", "get-tree", "check-session", "check-index", "check-not-exists"})
 """Only with none but these a transaction is a read. An unknown verb is refused by the state machine, per operation."""
-FOREIGN_KINDS = ("node", "service", "check")
-"""Kinds of operations that need the catalog. Dropping them silently would claim writes that did not happen."""
+UNSUPPORTED_KINDS = ("Session",)
+"""Kinds of operations that are not done. Dropping them silently would claim writes that did not happen."""
 NANOSECONDS_PER_MS = 1_000_000
 
 
@@ -28,11 +29,13 @@ def txn_rule(settings: HTTPSettings) -> BodyRule:
     return BodyRule(settings.limits.txn_bytes_max, text)
 
 
-@route("/v1/txn", "PUT", access=key_write("operations.key"), is_write=True, rule_of=txn_rule)
+@route("/v1/txn", "PUT", access=TXN_WRITE, is_write=True, rule_of=txn_rule)
 def txn(context: RequestContext) -> Response | Awaitable[Response]:
-    """Run KV operations as one: all or none. 409 with the reasons where an operation refused.
+    """Run operations as one: all or none. 409 with the reasons where an operation refused.
 
-    Body: a list of `{"KV": {"Verb", "Key", "Value", "Flags", "Index", "Session"}}`. Without a writing verb it is a
+    Body: a list of `{"KV": {"Verb", "Key", "Value", "Flags", "Index", "Session"}}`, `{"Node": {"Verb", "Node"}}`,
+    `{"Service": {"Verb", "Node", "Service"}}` and `{"Check": {"Verb", "Check"}}`. Verbs of the last three are `get`,
+    `set`, `cas`, `delete` and `delete-cas`, which compare `ModifyIndex` of the object. Without a writing verb it is a
     read, with consistency modes.
     """
     operations = parse_operations(context.body, value_bytes_max=context.settings.limits.value_bytes_max)
@@ -48,7 +51,7 @@ def txn(context: RequestContext) -> Response | Awaitable[Response]:
 
 
 def parse_operations(body: bytes, *, value_bytes_max: int) -> list[TxnOp]:
-    """Return the KV operations of a body; raises InvalidRequest or TooLarge with the texts clients know."""
+    """Return the operations of a body; raises InvalidRequest or TooLarge with the texts clients know."""
     try:
         rows = decode_json(body)
         if rows is None:
@@ -76,10 +79,10 @@ def _operation(row: object) -> TxnOp | None:
     entry = Fields(row, "operation")
     raw = entry.get("KV")
     if raw is None:
-        for kind in FOREIGN_KINDS:
+        for kind in UNSUPPORTED_KINDS:
             if entry.get(kind) is not None:
-                raise InvalidRequest(f"operations of kind {kind.capitalize()} are not supported")
-        return None
+                raise InvalidRequest(f"operations of kind {kind} are not supported")
+        return catalog_operation(entry)
     fields = Fields(raw, "KV")
     return TxnOp(
         verb=fields.text("Verb"),
@@ -94,7 +97,10 @@ def _operation(row: object) -> TxnOp | None:
 def _results_json(outcome: TxnOutcome) -> bytes:
     if not outcome.results or outcome.errors:
         return b"null"
-    rows = (b'{"KV":%b}' % kv_entry_json(row.entry, with_value=row.with_value) for row in outcome.results)
+    rows = (
+        catalog_result_json(row) or b'{"KV":%b}' % kv_entry_json(row.entry, with_value=row.with_value)
+        for row in outcome.results
+    )
     return b"[%b]" % b",".join(rows)
 
 

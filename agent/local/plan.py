@@ -8,7 +8,7 @@ this node goes, but for the server's own service and the check of gossip. Source
 
 from collections.abc import Iterable
 
-from agent.local.records import same_check, same_service
+from agent.local.records import catalog_name, same_check, same_service
 from agent.local.state import Gone, LocalState
 from base.codec import Record
 from structs.catalog import (
@@ -63,16 +63,16 @@ def compare(state: LocalState, info: NodeInfo, catalog: CatalogView) -> None:
     """Let `state` know what the catalog has to be told, all of it; takes the catalog's tags where they decide."""
     services: list[str] = []
     checks: list[str] = []
-    theirs = {service.service_id: service for service in catalog.services}
+    theirs = {catalog_name(service.service_id): service for service in catalog.services}
     for service_id, entry in state.services.items():
-        there = theirs.get(service_id)
+        there = theirs.get(catalog_name(service_id))
         if there is not None and entry.service.enable_tag_override:
             state.take_tags(service_id, there.tags)
         if there is None or not same_service(entry.service, there):
             services.append(service_id)
-    known = {check.check_id: check for check in catalog.checks}
+    known = {catalog_name(check.check_id): check for check in catalog.checks}
     for check_id, check in state.checks.items():
-        found = known.get(check_id)
+        found = known.get(catalog_name(check_id))
         owner = state.services.get(check.check.service_id)
         if found is None or not same_check(
             check.check,
@@ -82,26 +82,26 @@ def compare(state: LocalState, info: NodeInfo, catalog: CatalogView) -> None:
         ):
             checks.append(check_id)
     gone_services = [
-        service_id for service_id in theirs if service_id not in state.services and service_id != CONSUL_SERVICE
+        service.service_id
+        for name, service in theirs.items()
+        if not state.claims_service(name) and name != CONSUL_SERVICE
     ]
-    going = frozenset(gone_services)
+    going = frozenset(map(catalog_name, gone_services))
     gone_checks = [
-        check_id
-        for check_id, found in known.items()
-        if check_id not in state.checks and check_id != SERF_CHECK_ID and found.service_id not in going
+        found.check_id
+        for name, found in known.items()
+        if not state.claims_check(name)
+        and found.check_id != SERF_CHECK_ID
+        and found.service_id != CONSUL_SERVICE  # the leader registers it for servers
+        and catalog_name(found.service_id) not in going
     ]
     state.assume(
         services=services,
         checks=checks,
         gone_services=gone_services,
-        gone_checks=[check_id for check_id in gone_checks if not _is_servers(known[check_id])],
+        gone_checks=gone_checks,
         node=not _same_node(info, catalog.node),
     )
-
-
-def _is_servers(check: HealthCheck) -> bool:
-    """Whether a check is of the service that the leader registers for servers."""
-    return check.service_id == CONSUL_SERVICE
 
 
 def _same_node(info: NodeInfo, node: Node | None) -> bool:
@@ -125,8 +125,16 @@ def writes(state: LocalState, info: NodeInfo) -> list[list[Write]]:
         if check_id not in taken
     ]
     gone = [
-        *(_deregister(info, gone, service_id=service_id) for service_id, gone in state.gone_services.items()),
-        *(_deregister(info, gone, check_id=check_id) for check_id, gone in state.gone_checks.items()),
+        *(
+            _deregister(info, gone, service_id=service_id)
+            for service_id, gone in state.gone_services.items()
+            if not state.claims_service(service_id)
+        ),
+        *(
+            _deregister(info, gone, check_id=check_id)
+            for check_id, gone in state.gone_checks.items()
+            if not state.claims_check(check_id)
+        ),
     ]
     stages = [services, checks, gone]
     if state.node_is_dirty and not services and not checks:

@@ -21,6 +21,11 @@ _NO_DEFINITION = CheckDefinition()
 _NO_CONNECT = ServiceConnect()
 
 
+def catalog_name(name: str) -> str:
+    """Return what the catalog knows a service or check by: ids that differ only by case are one to it."""
+    return name.lower() if name.isascii() else "".join(map(str.lower, name))
+
+
 def health_check(
     spec: CheckSpec, *, node: str, service: NodeService | None, status: str = "", output: str = ""
 ) -> HealthCheck:

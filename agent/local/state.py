@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 from msgspec.structs import replace
 
-from agent.local.records import comparable_service, health_check
+from agent.local.records import catalog_name, comparable_service, health_check
 from base.errors import Refused
 from structs.catalog import CheckStatus, HealthCheck, NodeService
 from structs.check_spec import CheckSpec
@@ -84,6 +84,9 @@ class LocalState:
         self._rng = rng
         self._services: dict[str, ServiceEntry] = {}
         self._checks: dict[str, CheckEntry] = {}
+        self._service_names: dict[str, str] = {}
+        self._check_names: dict[str, str] = {}
+        """What the catalog knows them by -> ids."""
         self.services: Mapping[str, ServiceEntry] = MappingProxyType(self._services)
         self.checks: Mapping[str, CheckEntry] = MappingProxyType(self._checks)
         self.revision = 0
@@ -122,6 +125,14 @@ class LocalState:
 
         return unsubscribe
 
+    def claims_service(self, service_id: str) -> bool:
+        """Whether the catalog takes this for one of our services."""
+        return catalog_name(service_id) in self._service_names
+
+    def claims_check(self, check_id: str) -> bool:
+        """Whether the catalog takes this for one of our checks."""
+        return catalog_name(check_id) in self._check_names
+
     @property
     def is_dirty(self) -> bool:
         """Whether the catalog may lack anything, outputs that are held back aside."""
@@ -135,7 +146,13 @@ class LocalState:
             raise Refused(f'ServiceID "{spec.service_id}" does not exist')
 
     def check_room(self, service_id: str, specs: Sequence[CheckSpec]) -> None:
-        """Raise Refused where these would be too many; `service_id` "": no service comes with them."""
+        """Raise Refused where these would be too many, or one in the catalog with others that are here.
+
+        Args: `service_id` "": no service comes with the checks.
+        """
+        _check_name("service", service_id, self._service_names)
+        for spec in specs:
+            _check_name("check", spec.check_id, self._check_names)
         if service_id and service_id not in self._services and len(self._services) >= ENTRIES_MAX:
             raise Refused(f"this agent has {ENTRIES_MAX} services already")
         added_count = sum(spec.check_id not in self._checks for spec in specs)
@@ -173,6 +190,7 @@ class LocalState:
             self._services[service_id] = ServiceEntry(
                 service=service, token=token, origin=origin, revision=self._next(), check_ids={}
             )
+            self._service_names[catalog_name(service_id)] = service_id
         else:
             entry.token, entry.origin = token, origin
             if entry.service == service:
@@ -185,7 +203,7 @@ class LocalState:
                 self._retag(entry)
         gone = self.gone_services.pop(service_id, None)
         if gone is not None:
-            left = (check_id for check_id in gone.check_ids if check_id not in self._checks)
+            left = (check_id for check_id in gone.check_ids if not self.claims_check(check_id))
             self.gone_checks.update(dict.fromkeys(left, gone))  # they do not go with their service any more
         self.dirty_services[service_id] = None
         self._tell()
@@ -213,6 +231,7 @@ class LocalState:
         entry = self._services.pop(service_id, None)
         if entry is None:
             return None
+        del self._service_names[catalog_name(service_id)]
         check_ids = list(entry.check_ids)
         for check_id in check_ids:
             self._drop_check(check_id)
@@ -255,6 +274,7 @@ class LocalState:
             held_back_until_s=old.held_back_until_s if old is not None else None,
         )
         self._checks[spec.check_id] = entry
+        self._check_names[catalog_name(spec.check_id)] = spec.check_id
         self.gone_checks.pop(spec.check_id, None)
         (service.check_ids if service is not None else self._node_checks)[spec.check_id] = None
         if spec.deregister_after_s > 0 and spec.service_id:
@@ -375,6 +395,7 @@ class LocalState:
         entry = self._checks.pop(check_id, None)
         if entry is None:
             return False
+        del self._check_names[catalog_name(check_id)]
         owner = self._services.get(entry.check.service_id)
         (owner.check_ids if owner is not None else self._node_checks).pop(check_id, None)
         self._reapable.pop(check_id, None)
@@ -394,6 +415,12 @@ class LocalState:
     def _tell(self) -> None:
         for changed in list(self._watchers.values()):
             changed()
+
+
+def _check_name(what: str, name: str, names: Mapping[str, str]) -> None:
+    other = names.get(catalog_name(name), name)
+    if other != name:
+        raise Refused(f'{what} ID "{name}" differs only by case from "{other}", which is here already')
 
 
 def cut(output: str, bytes_max: int) -> str:

@@ -1,13 +1,15 @@
 """Applies transactions: operations in order, each seeing the earlier ones, all or nothing.
 
 Source: state store specification, section 6; modern deltas, section 7. Every operation is attempted and every one
-that fails is reported. The verbs stand in a table.
+that fails is reported. The verbs on keys stand in a table, those on nodes, services and checks in txn_catalog.py.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+from fsm.commands import txn_catalog
 from fsm.commands.kv import FLAGS_MAX, NO_KEY, NO_SESSION, lock_complaint
+from fsm.commands.txn_catalog import CatalogFailed
 from fsm.digest import DIGEST_BYTES
 from fsm.store import keys, kv, session
 from fsm.store.names import lower
@@ -151,6 +153,9 @@ def _run(view: View, operations: list[TxnOp], verbs: dict[str, Callable[[Any, Tx
     errors: list[TxnError] = []
     for position, op in enumerate(operations):
         try:
+            if op.is_catalog:
+                results += txn_catalog.run(view, op)
+                continue
             operation = verbs.get(op.verb)
             if operation is None:
                 raise _Failed(f'unknown KV verb "{op.verb}"')
@@ -159,7 +164,7 @@ def _run(view: View, operations: list[TxnOp], verbs: dict[str, Callable[[Any, Tx
             if not 0 <= op.flags <= FLAGS_MAX:
                 raise _Failed(f"flags {op.flags} are not an unsigned 64-bit number")
             results += operation(view, op, op.key.encode())
-        except _Failed as failure:
+        except (_Failed, CatalogFailed) as failure:
             errors.append(TxnError(position=position, what=str(failure)))
     return TxnOutcome(errors=errors) if errors else TxnOutcome(results=results)
 

@@ -115,6 +115,8 @@ def _write(batch: Batch, row_key: bytes, check: HealthCheck, old: HealthCheck | 
     _bump_services(batch, row_key, check)
     if old is not None and key(old.service_id) != key(check.service_id):
         _bump_services(batch, row_key, old)
+    elif old is not None and key(old.service_name) != key(check.service_name):
+        services.bump_name(batch, old.service_name)
     if check.status == CheckStatus.CRITICAL:
         session.end_with_check(batch, row_key)
 
@@ -144,8 +146,11 @@ def _bump_services(batch: Batch, row_key: bytes, check: HealthCheck) -> None:
     node_key = _node_key(row_key)
     if not check.service_id:
         services.bump_node(batch, node_key)
+        services.bump_name(batch, check.service_name)
         return
     row = batch.get(SERVICES, node_key + JOINT_BYTES + key(check.service_id))
     assert row is not None, "a check without its service"
     service = services.of_row(row)
     services.bump(batch, service)
+    if key(check.service_name) != key(service.service):  # the service has got another name since
+        services.bump_name(batch, check.service_name)

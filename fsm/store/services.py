@@ -13,7 +13,8 @@ name watches its counter (`watch_name`), which is touched whenever it moves or g
 A proxy answers for its destination, so what moves the counter of the proxy's name moves the destination's too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
@@ -21,10 +22,12 @@ from base.codec import decode, encode
 from fsm.digest import DIGEST_BYTES
 from fsm.store import indexes, keys, nodes, secondary
 from fsm.store.names import JOINT_BYTES, key, lower
-from fsm.store.store import Batch, View
+from fsm.store.store import Batch, ReadView, Store, View
 from fsm.store.tables import INDEXES, SERVICES
 from fsm.watch import WatchSet
 from structs.catalog import CONNECT_PROXY, NodeService
+
+COUNTER_PREFIX = b"service."
 
 
 def of_row(row: bytes) -> NodeService:
@@ -88,20 +91,46 @@ def with_address(view: View, address: str) -> Iterator[tuple[bytes, NodeService]
             yield row_key[: row_key.index(JOINT_BYTES)], service
 
 
-def names_with_tags(view: View, node_meta: dict[str, str]) -> dict[str, list[str]]:
-    """Return each name with the tags of all its instances on nodes that have all of `node_meta`, both in order."""
+Tags = dict[str, list[str]]
+"""Names, spelt as their instances spell them, with all tags of these in order."""
+_tags_of_names: WeakKeyDictionary[Store, tuple[tuple[int, int], dict[bytes, tuple[bytes, Tags]]]] = WeakKeyDictionary()
+"""Store -> the generation and offset it had, and by key of a counter its row and what it stood for."""
+
+
+def names_with_tags(view: ReadView) -> Tags:
+    """Return each name with the tags of all its instances, both in order.
+
+    A name whose counter has not moved since the last time is not looked at again.
+    """
+    epoch = (view.state.generation, view.state.index_offset)
+    known_epoch, known = _tags_of_names.get(view.store, (epoch, {}))
+    if known_epoch != epoch:
+        known = {}
+    now: dict[bytes, tuple[bytes, Tags]] = {}
+    found: Tags = {}
+    for counter, row in keys.scan(view.txn, view.handles.indexes, COUNTER_PREFIX):
+        last = known.get(counter)
+        if last is None or last[0] != row:
+            name = counter[len(COUNTER_PREFIX) :].decode(errors="surrogatepass")
+            last = (row, _gathered(service for _, service in of_name(view, name)))
+        now[counter] = last
+        found.update(last[1])
+    _tags_of_names[view.store] = (epoch, now)
+    return {name: found[name] for name in sorted(found)}
+
+
+def names_with_tags_on(view: View, node_meta: dict[str, str]) -> Tags:
+    """Return the same for the instances on nodes that have all of `node_meta`."""
+    found = nodes.every(view, node_meta)
+    tags = _gathered(service for node in found for service in of_node(view, node.node))
+    return {name: tags[name] for name in sorted(tags)}
+
+
+def _gathered(instances: Iterable[NodeService]) -> Tags:
     tags: dict[str, set[str]] = {}
-    wanted: dict[bytes, bool] = {}
-    for row_key, row in keys.scan(view.txn, view.handles.pair(SERVICES), b""):
-        if node_meta:
-            node_key = row_key[: row_key.index(JOINT_BYTES)]
-            if node_key not in wanted:
-                wanted[node_key] = nodes.has_meta(nodes.at(view, node_key), node_meta)
-            if not wanted[node_key]:
-                continue
-        service = of_row(row)
+    for service in instances:
         tags.setdefault(service.service, set()).update(service.tags or ())
-    return {name: sorted(tags[name]) for name in sorted(tags)}
+    return {name: sorted(items) for name, items in tags.items()}
 
 
 def has_tags(service: NodeService, tags: list[str]) -> bool:
@@ -161,6 +190,12 @@ def bump(batch: Batch, service: NodeService) -> None:
     batch.bump(counter)
     batch.touched_keys[INDEXES.name][counter.encode()] = None
     _bump(batch, others)
+
+
+def bump_name(batch: Batch, name: str) -> None:
+    """What answers hold about a name that something other than an instance has changes; "": nothing."""
+    if name:
+        _bump(batch, [lower(name)])
 
 
 def _bump(batch: Batch, names: list[str]) -> None:

@@ -66,6 +66,11 @@ def keys_held_count(view: View, session_id: str, count_max: int) -> int:
     return sum(1 for _ in islice(view.found(secondary.KEYS_BY_SESSION, key(session_id)), count_max))
 
 
+def keys_held(view: View, session_id: str, count_max: int) -> list[str]:
+    """Return the keys that a session holds, in order, no more than `count_max`."""
+    return [held.decode() for held in islice(view.found(secondary.KEYS_BY_SESSION, key(session_id)), count_max)]
+
+
 def _row(view: View, row_key: bytes) -> bytes:
     row = view.get(SESSIONS, row_key)
     assert row is not None, "an entry without its row"

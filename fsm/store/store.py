@@ -68,6 +68,10 @@ class View:
         row = keys.get(self.txn, self.handles.indexes, name.encode(errors="surrogatepass"))
         return int.from_bytes(row, "big") if row is not None else 0
 
+    def rows_count(self, table: Table) -> int:
+        """Return how many rows a table has, without looking at them; those with long keys are not counted."""
+        return int(self.txn.stat(self.handles.pair(table).main)["entries"])
+
     def found(self, mark: bytes, value: bytes) -> Iterator[bytes]:
         """Yield the keys of rows that the second way `mark` finds by `value`, in order (fsm/store/secondary.py)."""
         prefix = mark + value + JOINT_BYTES

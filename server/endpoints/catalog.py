@@ -5,11 +5,13 @@ Source: HTTP API, section 2; state store specification, sections 2 and 3.
 
 from acl.access import node_read, node_write, service_read
 from base.errors import Refused
+from base.expression import compiled
 from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
 from fsm.store import catalog, indexes, nodes, services
 from fsm.store.names import key, under
+from fsm.store.store import View
 from fsm.store.tables import NODES, SERVICES
-from server.endpoints.registry import Call, Kind, Query, method
+from server.endpoints.registry import Call, Keeping, Kind, Query, method
 from server.instances import instances_of
 from server.near import sorted_near
 from structs.catalog import (
@@ -21,9 +23,11 @@ from structs.catalog import (
     NodeRequest,
     NodeServicesReply,
     RegisterRequest,
+    ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
 )
+from structs.catalog_json import ServiceNodeJSON, service_node_json
 from structs.cluster import Empty
 from structs.registration import check_deregistration, completed
 
@@ -63,7 +67,14 @@ async def _proposed(call: Call, command: bytes) -> Empty:
     return result
 
 
-@method("Catalog.ListNodes", request=ListNodesRequest, reply=ListNodesReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Catalog.ListNodes",
+    request=ListNodesRequest,
+    reply=ListNodesReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(NODES,),
+)
 def list_nodes(query: Query, request: ListNodesRequest) -> ListNodesReply:
     """All nodes, or those with certain metadata, by name or nearest first."""
     if query.watch_set is not None:
@@ -93,12 +104,32 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
     return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)
 
 
+def _index_of_services(view: View, request: ListServicesRequest) -> int:
+    tables = (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
+    return indexes.of_tables(view, *tables)
+
+
+def _names_that_fit(view: View, request: ListServicesRequest) -> dict[str, list[str]]:
+    keep = compiled(request.filter, ServiceNodeJSON)
+    tags: dict[str, set[str]] = {}
+    for node in nodes.every(view, request.node_meta):
+        for service in services.of_node(view, node.node):
+            if keep(service_node_json(ServiceInstance(node=node, service=service))):
+                tags.setdefault(service.service, set()).update(service.tags or ())
+    return {name: sorted(tags[name]) for name in sorted(tags)}
+
+
+def _index_of_instances(view: View, request: ServiceRequest) -> int:
+    return 0 if request.source.node else services.index_of_name(view, request.service, NODES.name, SERVICES.name)
+
+
 @method(
     "Catalog.ListServices",
     request=ListServicesRequest,
     reply=ListServicesReply,
     access=service_read(),
     kind=Kind.READ,
+    keeping=Keeping("services", _index_of_services),
 )
 def list_services(query: Query, request: ListServicesRequest) -> ListServicesReply:
     """The names of all services, each with the tags of its instances; perhaps only those on certain nodes."""
@@ -108,7 +139,12 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     if query.watch_set is not None:
         for table in tables:
             query.watch_set.table(table)
-    found = services.names_with_tags(view, request.node_meta)
+    if request.filter:
+        found = _names_that_fit(view, request)
+    elif request.node_meta:
+        found = services.names_with_tags_on(view, request.node_meta)
+    else:
+        found = services.names_with_tags(view)
     return ListServicesReply(services=found, meta=query.meta(indexes.of_tables(view, *tables)))
 
 
@@ -118,6 +154,7 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     reply=ServiceNodesReply,
     access=service_read("service"),
     kind=Kind.READ,
+    keeping=Keeping("instances", _index_of_instances),
 )
 def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     """The instances of a service with their nodes, by node and id or nearest first."""

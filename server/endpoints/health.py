@@ -5,15 +5,14 @@ from fsm.store import checks, indexes, nodes, services
 from fsm.store.names import under
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, NODES, SERVICES
-from server.endpoints.registry import Kind, Query, method
-from server.instances import instances_of
+from server.endpoints.registry import Keeping, Kind, Query, method
+from server.instances import instances_of, with_checks
 from server.near import sorted_near
 from structs.catalog import (
     ChecksInStateRequest,
     ChecksReply,
     HealthCheck,
     NodeRequest,
-    ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
 )
@@ -28,7 +27,14 @@ def node_checks(query: Query, request: NodeRequest) -> ChecksReply:
     return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(query.view, CHECKS.name)))
 
 
-@method("Health.ChecksInState", request=ChecksInStateRequest, reply=ChecksReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Health.ChecksInState",
+    request=ChecksInStateRequest,
+    reply=ChecksReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(CHECKS,),
+)
 def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
     """All checks in one state ("any": all), by node and id or nearest first; perhaps only of certain nodes."""
     view, tables = query.view, [CHECKS.name]
@@ -44,8 +50,27 @@ def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
     return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(view, *tables)))
 
 
+def _index_of_checks(view: View, request: ServiceRequest) -> int:
+    if request.source.node:
+        return 0
+    if request.node_meta:
+        return services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
+    return indexes.of_tables(view, CHECKS.name)
+
+
+def _index_of_nodes(view: View, request: ServiceRequest) -> int:
+    if request.source.node:
+        return 0
+    return services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
+
+
 @method(
-    "Health.ServiceChecks", request=ServiceRequest, reply=ChecksReply, access=service_read("service"), kind=Kind.READ
+    "Health.ServiceChecks",
+    request=ServiceRequest,
+    reply=ChecksReply,
+    access=service_read("service"),
+    kind=Kind.READ,
+    keeping=Keeping("checks", _index_of_checks),
 )
 def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:
     """The checks of all instances of a service, by node and id or nearest first; perhaps only of certain nodes."""
@@ -67,20 +92,14 @@ def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:
     reply=ServiceNodesReply,
     access=service_read("service"),
     kind=Kind.READ,
+    keeping=Keeping("instances", _index_of_nodes),
 )
 def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     """The instances of a service with their nodes, the checks of these and their own."""
     view = query.view
     if query.watch_set is not None:
         services.watch_name(query.watch_set, request.service)
-    of_nodes: dict[str, list[HealthCheck]] = {}
-    found = []
-    for instance in instances_of(view, request):
-        name = instance.node.node
-        if name not in of_nodes:
-            of_nodes[name] = checks.of_instance(view, name, "")
-        own = checks.of_instance(view, name, instance.service.service_id)
-        found.append(ServiceInstance(node=instance.node, service=instance.service, checks=of_nodes[name] + own))
+    found = with_checks(view, instances_of(view, request))
     index = services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
     return ServiceNodesReply(instances=found, meta=query.meta(index))
 

@@ -9,14 +9,14 @@ from typing import Final
 
 import trio
 
-from acl.access import KEYRING_WRITE, event_write, node_read
+from acl.access import KEYRING_WRITE, event_write, node_read, session_read
 from base import codec
 from base.errors import InvalidRequest, MeshError
-from fsm.store import checks, indexes, nodes, services
+from fsm.store import checks, indexes, nodes, services, session
 from fsm.store.names import key as row_key
 from fsm.store.names import under
 from fsm.store.store import View
-from fsm.store.tables import CHECKS, NODES, SERVICES
+from fsm.store.tables import CHECKS, KVS, NODES, SERVICES, SESSIONS
 from gossip.keyring import parse_key
 from server.endpoints.registry import METHODS, Call, Kind, Query, method
 from server.gossip import GossipPool
@@ -30,6 +30,7 @@ from structs.keyring import (
     KeyringRequest,
 )
 from structs.query import QueryOptions
+from structs.session import HeldKeys, ListSessionsRequest, SessionDumpReply
 
 KEYRING_METHOD: Final = "Internal.KeyringOperation"
 
@@ -105,6 +106,9 @@ async def _in_datacenter(call: Call, datacenter: str, request: KeyringRequest, a
         answers.append(KeyringAnswer(wan=False, datacenter=datacenter, error=str(error)))
 
 
+KEYS_SHOWN_MAX: Final = 20
+KEYS_COUNTED_MAX: Final = 1_000
+"""Of one session; who holds more is shown with that many."""
 _DUMP_TABLES: Final = (NODES.name, SERVICES.name, CHECKS.name)
 
 
@@ -121,7 +125,14 @@ def node_info(query: Query, request: NodeRequest) -> NodeDumpReply:
     return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
 
 
-@method("Internal.NodeDump", request=NodeDumpRequest, reply=NodeDumpReply, access=node_read(), kind=Kind.READ)
+@method(
+    "Internal.NodeDump",
+    request=NodeDumpRequest,
+    reply=NodeDumpReply,
+    access=node_read(),
+    kind=Kind.READ,
+    rows_in=(NODES, SERVICES, CHECKS),
+)
 def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
     """Every node with its services and checks."""
     view = query.view
@@ -134,3 +145,23 @@ def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
 
 def _with_all(view: View, node: Node) -> NodeInfo:
     return NodeInfo(node=node, services=services.of_node(view, node.node), checks=checks.of_node(view, node.node))
+
+
+@method(
+    "Internal.SessionDump", request=ListSessionsRequest, reply=SessionDumpReply, access=session_read(), kind=Kind.READ
+)
+def session_dump(query: Query, request: ListSessionsRequest) -> SessionDumpReply:
+    """Every session with the keys that it holds. Any write of a key wakes who waits: locks are told by keys alone."""
+    view = query.view
+    if query.watch_set is not None:
+        query.watch_set.table(SESSIONS.name)
+        query.watch_set.table(KVS.name)
+    found = [
+        HeldKeys(
+            session=each,
+            keys=session.keys_held(view, each.session_id, KEYS_SHOWN_MAX),
+            keys_count=session.keys_held_count(view, each.session_id, KEYS_COUNTED_MAX),
+        )
+        for each in session.every(view)
+    ]
+    return SessionDumpReply(sessions=found, meta=query.meta(indexes.of_tables(view, SESSIONS.name, KVS.name)))

@@ -56,7 +56,8 @@ async def apply(call: Call, request: KVApplyRequest) -> KVApplyReply:
     check_write(command, value_bytes_max=services.config.kv_value_bytes_max)
     if command.verb is KVVerb.LOCK:
         await know_lost_locks(call)
-        if not services.sessions.may_lock(command.key):
+        sessions = services.sessions
+        if not sessions.may_lock(command.key) or sessions.is_held_by_other(command.key, command.session):
             return KVApplyReply(ok=False)
     result = await services.raft.propose(encode_command(KVS, command), timeout_s=services.config.write_timeout_s)
     if type(result) is Refusal:

@@ -9,17 +9,18 @@ from acl.access import query_read, query_write, service_read
 from base.chance import uuid_from_system
 from base.errors import NoLeader, Refused
 from fsm.commands.registry import PREPARED_QUERY, Refusal, encode_command
-from fsm.store import health, indexes, nodes, prepared_query
+from fsm.store import indexes, nodes, prepared_query
 from fsm.store.names import key
 from fsm.store.store import ReadView
 from fsm.store.tables import PREPARED_QUERIES
 from server.endpoints.registry import Call, Kind, Query, method
+from server.instances import instances_of, with_checks
 from server.near import sorted_near
 from server.prepared_queries import steps
 from server.prepared_queries.failing_over import REMOTE_METHOD, fail_over
 from server.prepared_queries.resolving import resolve
 from server.services import Services
-from structs.catalog import QuerySource, ServiceInstance
+from structs.catalog import QuerySource, ServiceInstance, ServiceRequest
 from structs.prepared_query import (
     ExecuteRemoteRequest,
     ExecuteReply,
@@ -140,7 +141,8 @@ async def execute_remote(call: Call, request: ExecuteRemoteRequest) -> ExecuteRe
 
 def _instances(services: Services, view: ReadView, query: PreparedQuery, *, connect: bool) -> list[ServiceInstance]:
     wanted = query.service
-    instances = health.instances(view, wanted.service, connect=wanted.connect or connect)
+    asked = ServiceRequest(service=wanted.service, connect=wanted.connect or connect)
+    instances = with_checks(view, instances_of(view, asked))
     return steps.shuffled(steps.wanted(instances, wanted), services.query_rng)
 
 

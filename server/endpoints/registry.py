@@ -14,6 +14,7 @@ from structs.query import Consistency, QueryMeta
 
 if TYPE_CHECKING:
     from fsm.store.store import ReadView
+    from fsm.store.tables import Table
     from server.services import Services
 
 
@@ -79,6 +80,16 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """How replies of a READ method are used again while nothing in them has changed (server/replies.py)."""
+
+    part: str
+    """The field of the reply that is all of it but `meta`, which must be the last one."""
+    index_of: Callable[["ReadView", Any], int]
+    """(view, request) -> the index that the reply will have; 0: this reply must not be kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """One row of METHODS."""
 
@@ -91,6 +102,9 @@ class Method:
     """READ: (Query, request) -> reply. Others: (Call, request) -> reply, or a coroutine of it."""
     took_ms: Samples
     """How long the leader took, for what only the leader may do."""
+    keeping: Keeping | None = None
+    rows_in: "tuple[Table, ...]" = ()
+    """READ: tables that are read from one end to the other; large ones are read in a thread (server/reads.py)."""
 
 
 class ByteStream(Protocol):
@@ -128,12 +142,21 @@ STREAMS: dict[str, StreamMethod] = {}
 H = TypeVar("H", bound=Callable[..., Any])
 
 
-def method(name: str, *, request: type[Record], reply: type[Record], access: Access, kind: Kind) -> Callable[[H], H]:
+def method(
+    name: str,
+    *,
+    request: type[Record],
+    reply: type[Record],
+    access: Access,
+    kind: Kind,
+    keeping: Keeping | None = None,
+    rows_in: "tuple[Table, ...]" = (),
+) -> Callable[[H], H]:
     """Register an RPC. `access` has no default on purpose: nobody forgets it silently."""
 
     def register(handler: H) -> H:
         _refuse_twice(name)
-        METHODS[name] = Method(name, request, reply, access, kind, handler, samples(name.lower()))
+        METHODS[name] = Method(name, request, reply, access, kind, handler, samples(name.lower()), keeping, rows_in)
         return handler
 
     return register

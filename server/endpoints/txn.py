@@ -1,4 +1,7 @@
-"""Txn.*: several KV operations as one. Source: state store specification, section 6; HTTP API, section 5."""
+"""Txn.*: several operations on keys, nodes, services and checks as one.
+
+Source: state store specification, section 6; HTTP API, section 5; modern deltas, section 7.
+"""
 
 from acl import access
 from base.errors import Refused
@@ -16,25 +19,29 @@ from structs.txn import (
     TxnReply,
     TxnRequest,
     check_operations,
+    completed_operations,
 )
 
 
-@method("Txn.Read", request=TxnRequest, reply=TxnReply, access=access.key_read("operations.key"), kind=Kind.READ)
+@method("Txn.Read", request=TxnRequest, reply=TxnReply, access=access.TXN_READ, kind=Kind.READ)
 def read(query: Query, request: TxnRequest) -> TxnReply:
     """Operations that only read: one consistent view, nothing logged."""
     check_operations(request.operations, value_bytes_max=TXN_BYTES_MAX)
-    return TxnReply(outcome=read_only_outcome(query.view, request.operations), meta=query.meta(0))
+    operations, errors = completed_operations(request.operations, datacenter="")
+    outcome = TxnOutcome(errors=errors) if errors else read_only_outcome(query.view, operations)
+    return TxnReply(outcome=outcome, meta=query.meta(0))
 
 
-@method("Txn.Apply", request=TxnRequest, reply=TxnReply, access=access.key_write("operations.key"), kind=Kind.WRITE)
+@method("Txn.Apply", request=TxnRequest, reply=TxnReply, access=access.TXN_WRITE, kind=Kind.WRITE)
 async def apply(call: Call, request: TxnRequest) -> TxnReply:
     """All operations as one entry of the log, or none."""
     check_operations(request.operations, value_bytes_max=TXN_BYTES_MAX)
     services = call.services
-    delayed = await _delayed(call, request.operations)
-    if delayed:
-        return TxnReply(outcome=TxnOutcome(errors=delayed))
-    command = TxnCommand(operations=request.operations)
+    operations, errors = completed_operations(request.operations, datacenter=services.config.datacenter)
+    errors = errors or await _delayed(call, operations)
+    if errors:
+        return TxnReply(outcome=TxnOutcome(errors=errors))
+    command = TxnCommand(operations=operations)
     result = await services.raft.propose(encode_command(TXN, command), timeout_s=services.config.write_timeout_s)
     if type(result) is Refusal:
         raise Refused(result.text)

@@ -16,6 +16,7 @@ from fsm.machine import Machine
 from fsm.store import session
 from fsm.store.kv_rows import session_of
 from fsm.store.names import key as key_of
+from fsm.store.store import View
 from fsm.store.tables import KVS, SESSIONS
 from server.consensus import Consensus
 from server.leader.sessions import SessionTimers
@@ -34,6 +35,12 @@ PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 30.0
 
 _log = get_logger("server.leader")
+
+
+def _holder(view: View, row_key: bytes) -> bytes:
+    """Return the key of the session that holds a key, b"" where none does."""
+    row = view.get(KVS, row_key)
+    return key_of(session_of(row)) if row is not None else b""
 
 
 class SessionExpiry:
@@ -91,9 +98,18 @@ class SessionExpiry:
         if self._delays.remaining_s(row_key, self._monotonic_s()) > 0:
             return False
         with self._machine.read() as view:
-            row = view.get(KVS, row_key)
-        holder = key_of(session_of(row)) if row is not None else b""
+            holder = _holder(view, row_key)
         return not (self._timers.is_doomed(holder) or holder in self._ending)
+
+    def is_held_by_other(self, key: str, session_id: str) -> bool:
+        """Whether a session that exists can't have a key now, since another one has it.
+
+        To be asked where this server has just proved that it leads: then the lock need not be logged, and the end of
+        the other session, if that is in the log by now, is not overtaken by it without a lock delay.
+        """
+        with self._machine.read() as view:
+            holder = _holder(view, key.encode())
+            return holder not in (b"", key_of(session_id)) and session.get(view, session_id) is not None
 
     @contextmanager
     def ending(self, session_id: str) -> Iterator[None]:

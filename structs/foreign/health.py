@@ -10,6 +10,7 @@ from structs.catalog import (
     ListServicesRequest,
     Node,
     NodeService,
+    QuerySource,
     ServiceInstance,
     ServiceNodesReply,
     ServiceRequest,
@@ -39,6 +40,7 @@ from structs.foreign.fields import (
     Entry,
     Field,
     Flat,
+    Shape,
     Table,
     filled,
     list_of,
@@ -71,14 +73,28 @@ class WantedTags:
         return ["ServiceTag", "ServiceTags", "TagFilter"]
 
 
-LIST_SERVICES = Table(ListServicesRequest, NODE_META, Constant("Source", NO_SOURCE), Flat("options", QUERY_OPTIONS))
+def _near(value: Any) -> QuerySource:
+    source = SOURCE.decode(value)
+    return source if source.node else QuerySource()
+
+
+LIST_SERVICES = Table(
+    ListServicesRequest,
+    NODE_META,
+    Constant("Source", NO_SOURCE),
+    Flat("options", QUERY_OPTIONS),
+    Absent("filter", ""),
+)
+NEAR = Shape(_near, SOURCE.encode)
+"""Theirs always says who asks, though it only counts with the node to be near to. What doesn't count is forgotten, so
+that equal questions of many agents are equal."""
 SERVICE_REQUEST = Table(
     ServiceRequest,
     NODE_META,
     Field("ServiceName", "service", TEXT),
     WantedTags(),
     Field("ServiceAddress", "address", TEXT),
-    Field("Source", "source", SOURCE.shape),
+    Field("Source", "source", NEAR),
     Field("Connect", "connect", FLAG),
     Flat("options", QUERY_OPTIONS),
 )
@@ -146,7 +162,7 @@ def _with_all_tags(reply: ServiceNodesReply, request: ServiceRequest) -> Service
 
 ROWS = (
     ForeignMethod(name="Catalog.ListServices", method="Catalog.ListServices", request=LIST_SERVICES,
-                  reply=SERVICES_REPLY.shape, reply_record=ListServicesReply),
+                  reply=SERVICES_REPLY.shape, reply_record=ListServicesReply, fits=lambda request: not request.filter),
     ForeignMethod(name="Catalog.ServiceNodes", method="Catalog.ServiceNodes", request=SERVICE_REQUEST,
                   reply=FLAT_INSTANCES_REPLY.shape, reply_record=ServiceNodesReply, hears=_with_all_tags),
     ForeignMethod(name="Health.ServiceNodes", method="Health.ServiceNodes", request=SERVICE_REQUEST,

@@ -39,9 +39,10 @@ from structs.kv import (
 )
 from structs.query import NO_PATH_TEXT, Consistency, QueryMeta, QueryOptions
 from structs.snapshot import SnapshotRestoreReply, SnapshotSaveReply
-from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
+from structs.txn import TxnError, TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult, completed_operations
 from structs.usage import UsageReply, UsageRequest
 from tests.fakes.cluster_calls import ADDRESS, SERVER_ID, ClusterCalls
+from tests.fakes.query_calls import QueryCalls
 
 Reply = TypeVar("Reply", bound=Record)
 WRITES = {
@@ -54,6 +55,7 @@ WRITES = {
     "Operator.AutopilotSetConfiguration",
     "Operator.RaftRemovePeer",
     "Operator.RaftTransferLeader",
+    "PreparedQuery.Apply",
     "Txn.Apply",
 }
 """Calls that always have to be waited for."""
@@ -85,7 +87,7 @@ class FakeStream:
         self._chunks = [codec.encode(SnapshotRestoreReply(index=1))]
 
 
-class FakeDelegate(ClusterCalls):
+class FakeDelegate(QueryCalls, ClusterCalls):
     """Holds entries by key. `error`, when set, is what every call raises; `answers_later` makes every call wait."""
 
     def __init__(self) -> None:
@@ -258,6 +260,9 @@ class FakeDelegate(ClusterCalls):
         return TxnReply(outcome=self._txn(request))
 
     def _txn(self, request: TxnRequest) -> TxnOutcome:
+        _, refused = completed_operations(request.operations, datacenter="dc1")
+        if refused:
+            return TxnOutcome(errors=refused)
         before = (dict(self.entries), dict(self.tombstones))
         results: list[TxnResult] = []
         errors: list[TxnError] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import trio
 
-from base.errors import MeshError
+from base.errors import MeshError, NotFound
 from structs.catalog import (
     HealthCheck,
     ListNodesReply,
@@ -15,6 +15,7 @@ from structs.catalog import (
     ServiceNodesReply,
     Weights,
 )
+from structs.prepared_query import NOT_FOUND_TEXT, ExecuteReply
 from structs.query import QueryMeta
 
 
@@ -54,6 +55,8 @@ class FakeDiscovery:
         self.calls: list[tuple[str, Any]] = []
         self.error: MeshError | None = None
         self.last_contact_ms = 0
+        self.queries: dict[str, ExecuteReply] = {}
+        """Prepared queries by name."""
         self.waiting_count = 0
         self._changed = trio.Event()
 
@@ -98,6 +101,10 @@ class FakeDiscovery:
         meta = QueryMeta(
             index=self.index, last_contact_ms=self.last_contact_ms, consistency=request.options.consistency
         )
+        if method == "PreparedQuery.Execute":
+            if request.name not in self.queries:
+                raise NotFound(NOT_FOUND_TEXT)
+            return self.queries[request.name]
         nodes = {one.node.node: one.node for one in reversed(self.instances)}
         if method == "Health.ServiceNodes":
             wanted = [

@@ -7,6 +7,8 @@ from typing import Any
 
 import trio
 
+from jepsen.cluster import Cluster
+from jepsen.http_client import NotAnswered, NotSent, Reply
 from structs.catalog import RegisterCommand, RegisterRequest
 from structs.kv import KVApplyRequest, KVCommand, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryOptions
@@ -159,3 +161,37 @@ def foreign_sessions(address: str) -> None:
     assert line.call("Session.Apply", destroy) == ("", "")
     assert asked(line, "Session.List")["Sessions"] is None
     line.session.close()
+
+
+async def test_when_the_leader_is_killed_sessions_live_on_and_die_by_their_ttl(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, servers=3, agents=1, options=("-hcl", 'session_ttl_min = "1s"')) as cluster:
+        await cluster.wait_ready()
+        agent = cluster.agents[0]
+
+        async def told(method: str, path: str, body: bytes = b"") -> Reply:
+            """What this ends with that is no trouble of finding a leader."""
+            with trio.fail_after(60.0):
+                while True:
+                    try:
+                        reply = await agent.request(method, path, body)
+                    except (NotSent, NotAnswered):
+                        reply = None
+                    if reply is not None and reply.status != 500:
+                        return reply
+                    await trio.sleep(0.05)
+
+        async def made(body: bytes) -> str:
+            return str((await told("PUT", "/v1/session/create", body)).json()["ID"])
+
+        kept = await made(b'{"Checks":[],"TTL":"2s","LockDelay":"0s"}')
+        forgotten = await made(b'{"Checks":[],"TTL":"2s","LockDelay":"0s","Behavior":"delete"}')
+        assert (await told("PUT", f"/v1/kv/kept?acquire={kept}", b"v")).body == b"true"
+        assert (await told("PUT", f"/v1/kv/forgotten?acquire={forgotten}", b"v")).body == b"true"
+        (await cluster.leader()).kill()
+        with trio.fail_after(60.0):
+            while (await told("GET", "/v1/kv/forgotten?consistent")).status == 200:
+                assert (await told("PUT", f"/v1/session/renew/{kept}")).status == 200
+                await trio.sleep(0.1)
+        assert (await told("PUT", f"/v1/session/renew/{kept}")).status == 200
+        assert (await told("PUT", f"/v1/session/renew/{forgotten}")).status == 404
+        assert (await told("GET", "/v1/kv/kept")).json()[0]["Session"] == kept

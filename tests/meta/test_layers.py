@@ -35,6 +35,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "lmdb": ("fsm",),
     "httptools": ("agent.http",),
     "dns": ("agent.dns.message",),
+    "h2": ("agent.checks.http2",),
     "lark": ("base.hcl_grammar", "base.expression_grammar"),
     "re2": ("base.patterns",),
     "rich": ("mesh", "jepsen"),

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from agent.dns.lookups import Found
 from agent.dns.message import Question, looked, parse, question_end
-from agent.dns.names import NodeName, ServiceName, domain_of
+from agent.dns.names import NodeName, QueryName, ServiceName, domain_of
 from agent.dns.names import parse as parse_name
 from agent.dns.remembered import key_of
 from agent.dns.responder import Responder
 from agent.dns.settings import DNSSettings
 from structs.catalog import ListNodesReply, NodeServicesReply, ServiceNodesReply
+from structs.prepared_query import ExecuteReply
 from tests.fakes.discovery import instance
 
 INSTANCES = [instance(f"n{number}", f"10.0.0.{number}", meta={"k": "v" * 300}) for number in range(1, 200)]
@@ -31,6 +32,9 @@ class StillLookups:
 
     async def nodes(self) -> Found:
         return Found(ListNodesReply(nodes=[one.node for one in INSTANCES]), None)
+
+    async def query(self, asked: QueryName, source: str) -> Found:
+        return Found(ExecuteReply(service="web", instances=INSTANCES, dns_ttl="x"), None)
 
     async def services_at(self, address: str) -> Found:
         return Found(ServiceNodesReply(instances=[]), None)

@@ -10,6 +10,7 @@ import dns.rcode
 import pytest
 
 from base.errors import NoLeader, Refused
+from structs.prepared_query import ExecuteReply
 from structs.query import NO_PATH_TEXT, Consistency
 from tests.fakes.discovery import instance
 from tests.fakes.dns_site import addresses, dns_site, rows
@@ -246,8 +247,8 @@ async def test_instances_with_one_address_are_given_out_once_and_in_any_order() 
 
 async def test_the_first_order_is_not_the_only_one() -> None:
     async with dns_site(*MANY[:50]) as site:
-        firsts = {addresses(await site.ask("web.service.consul"))[0] for _ in range(100)}
-        assert len(firsts) > 20
+        firsts = {addresses(await site.ask("web.service.consul"))[0] for _ in range(600)}
+        assert len(firsts) > 10  # more than the answers that are kept at one time
 
 
 @pytest.mark.parametrize("error", [NoLeader(), Refused(NO_PATH_TEXT)])
@@ -280,6 +281,37 @@ async def test_staleness_is_as_configured(
         site.servers.last_contact_ms = last_contact_ms
         await site.ask("db.service.consul")
         assert [call[1].options.consistency for call in site.servers.calls] == expected
+
+
+async def test_a_prepared_query_is_executed_for_whoever_asks_and_keeps_its_order_and_ttl() -> None:
+    found = [instance(f"n{number}", f"10.0.0.{number}") for number in (3, 1, 2)]
+    async with dns_site(service_ttls_s={"web": 9}) as site:
+        site.servers.queries = {
+            "q.1": ExecuteReply(service="web", instances=found, dns_ttl="17s", datacenter="dc2"),
+            "plain": ExecuteReply(service="web", instances=found[:1], datacenter="dc1"),
+            "none": ExecuteReply(service="web", instances=[]),
+        }
+        message = await site.ask("q.1.query.consul")
+        assert rows(message) == [f"q.1.query.consul. 17 A 10.0.0.{number}" for number in (3, 1, 2)]
+        assert site.servers.calls[-1][1].source.address == "127.0.0.1"
+        behind: list[dns.edns.Option] = [dns.edns.ECSOption("192.0.2.0", 24)]
+        assert rows(await site.ask("plain.query.consul", use_edns=0, options=behind)) == [
+            "plain.query.consul. 9 A 10.0.0.3"
+        ]
+        assert site.servers.calls[-1][1].source.address == "192.0.2.0"
+        assert str((await site.ask("q.1.query.consul", "SRV")).answer[0][0]).endswith("n3.node.dc2.consul.")
+        assert len(site.servers.calls) == 3  # nothing of it is kept
+        for name in ("none", "unknown"):
+            message = await site.ask(f"{name}.query.consul")
+            assert (message.rcode(), rows(message, "authority")) == (dns.rcode.NXDOMAIN, [SOA])
+
+
+async def test_a_prepared_query_is_kept_for_as_long_as_is_configured() -> None:
+    async with dns_site(cache_max_age_s=60.0) as site:
+        site.servers.queries = {"q": ExecuteReply(service="web", instances=[instance("n1", "10.0.0.1")])}
+        for _ in range(3):
+            assert addresses(await site.ask("q.query.consul")) == ["10.0.0.1"]
+        assert len(site.servers.calls) == 1
 
 
 def _wire(**changes: Any) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes.http_server import http_site
 from tests.spec.exchange import Exchange, run
-from tests.spec.exchanges import autopilot, catalog, coordinate, event, keyring, kv, members, others, txn
+from tests.spec.exchanges import autopilot, catalog, coordinate, event, health, keyring, kv, members, others, query, txn
 
 EXCHANGES = [*kv.EXCHANGES, *txn.EXCHANGES, *others.EXCHANGES]
 """These hold everywhere; those below speak of what the fake has in it."""
@@ -13,8 +13,10 @@ OF_THE_FAKE = [
     *catalog.EXCHANGES,
     *coordinate.EXCHANGES,
     *event.EXCHANGES,
+    *health.EXCHANGES,
     *keyring.EXCHANGES,
     *members.EXCHANGES,
+    *query.EXCHANGES,
 ]
 
 

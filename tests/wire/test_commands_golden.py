@@ -19,6 +19,7 @@ from structs.catalog import (
     ConnectProxy,
     DeregisterCommand,
     HealthCheck,
+    Node,
     NodeService,
     RegisterCommand,
     ServiceConnect,
@@ -35,7 +36,7 @@ from structs.prepared_query import (
     ServiceQuery,
 )
 from structs.session import ServiceCheck, Session, SessionBehavior, SessionCommand, SessionVerb
-from structs.txn import TxnCommand, TxnOp
+from structs.txn import ServiceOnNode, TxnCommand, TxnOp
 from tests.fakes.replica import Replica
 
 ARCHIVES = Path(__file__).parent / "archive_v1"
@@ -74,7 +75,7 @@ COMMANDS = [
     (
         registry.TXN,
         TxnCommand(operations=[TxnOp(verb="set", key="k", value=b"v"), TxnOp(verb="check-index", key="k", index=9)]),
-        "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0",
+        "08919299a3736574a16bc401760000a0c0c0c099ab636865636b2d696e646578a16bc4000009a0c0c0c0",
     ),
     (registry.REGISTER, RegisterCommand(node="n", address="10.0.0.1"), "0099a0a16ea831302e302e302e31a0c0c0c090c2"),
     (
@@ -167,6 +168,22 @@ COMMANDS = [
     ),
     (registry.RESTORE_ABORT, RestoreAbort(restore_id="r"), "4391a172"),
     (
+        registry.TXN,
+        TxnCommand(
+            operations=[
+                TxnOp(verb="cas", node=Node(node="n", node_id="id", address="a", meta={"k": "v"}, modify_index=7)),
+                TxnOp(
+                    verb="set",
+                    service=ServiceOnNode(node="n", service=NodeService(service_id="s1", service="s", port=80)),
+                ),
+                TxnOp(verb="delete-cas", check=HealthCheck(node="n", check_id="c", modify_index=300)),
+            ]
+        ),
+        "08919399a3636173a0c4000000a098a26964a16ea161a0c081a16ba1760007c0c099a3736574a0c4000000a0c092a16e9fa0a273"
+        "31a173c0a0c050c2a092c2c00000c0920101c0c099aa64656c6574652d636173a0c4000000a0c0c09da16ea163a0a0a0a0a0a0c0"
+        "9fa0c2c0a0a0000000a0a0c2c2a0a0c200cd012ca0",
+    ),
+    (
         registry.PREPARED_QUERY,
         PreparedQueryCommand(op=PreparedQueryOp.DELETE, query=PreparedQuery(query_id="q")),
         "0792a664656c65746599a171a0a0a093a0a0c298a09200c0c2c0a0c0c0c2a00000",
@@ -201,6 +218,8 @@ COMMANDS = [
 
 
 OLDER: dict[str, int] = {
+    # A transaction before its operations could be on nodes, services and checks.
+    "08919296a3736574a16bc401760000a096ab636865636b2d696e646578a16bc4000009a0": 5,
     # A registration before services had weights, tagged addresses and a proxy, and checks a kind.
     "0099d92434306534613734382d323139322d313631612d303531302d396266353966653935306235a16ea161a364633181a36c616ea1"
     "6181a16ba1769ca0a27331a17391a174a081a16da13150c2a092c39391a163a081a178010000919ca16ea163a143a770617373696e67"

@@ -5,9 +5,20 @@ import pytest
 from base.codec import pack_old, unpack_old
 from base.errors import Refused
 from rpc.foreign_messages import encode_answer_head, encode_failure, encode_request, request_of, request_reader
-from structs.catalog import HealthCheck, Node, NodeService, NodeServicesReply
+from structs.catalog import (
+    HealthCheck,
+    ListServicesReply,
+    Node,
+    NodeDumpReply,
+    NodeInfo,
+    NodeService,
+    NodeServicesReply,
+    ServiceInstance,
+    ServiceNodesReply,
+    ServiceRequest,
+)
 from structs.cluster import LeaderReply
-from structs.foreign import catalog, kv, options
+from structs.foreign import catalog, health, kv, options
 from structs.foreign.fields import MOMENT, TIME_ZERO
 from structs.foreign.methods import FOREIGN_METHODS, encode_reply, foreign_method_named
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVEntry, KVGetReply, KVVerb
@@ -154,3 +165,76 @@ def test_unknown_methods_are_refused_in_the_known_words(name: str, text: str) ->
     with pytest.raises(Refused) as caught:
         foreign_method_named(name)
     assert str(caught.value) == text
+
+
+META = {"Index": 9, "LastContact": 0, "KnownLeader": True, "ConsistencyLevel": ""}
+INSTANCE = ServiceInstance(
+    node=Node(node_id="u", node="n", address="10.0.0.1", datacenter="dc1", tagged_addresses={"lan": "10.0.0.1"}),
+    service=NodeService(service_id="web1", service="web", tags=["v1"], port=80, create_index=3, modify_index=4),
+    checks=[HealthCheck(node="n", check_id="c", status="passing")],
+)
+
+
+def unpacked(name: str, reply: object) -> dict[str, object]:
+    """The answer as an agent reads it; text is raw."""
+    value = unpack_old(encode_reply(FOREIGN_METHODS[name], reply, None))
+    assert isinstance(value, dict)
+    return value
+
+
+def test_instances_are_flat_for_the_catalog_and_nested_for_health() -> None:
+    reply = ServiceNodesReply(instances=[INSTANCE], meta=QueryMeta(index=9))
+    flat = unpacked("Catalog.ServiceNodes", reply)
+    assert {name: flat[name] for name in META} == {**META, "ConsistencyLevel": b""}
+    rows = flat["ServiceNodes"]
+    assert isinstance(rows, list)
+    row = rows[0]
+    assert {
+        "ID": b"u", "Node": b"n", "Address": b"10.0.0.1", "Datacenter": b"dc1", "TaggedAddresses": {"lan": b"10.0.0.1"},
+        "NodeMeta": None, "ServiceKind": b"", "ServiceID": b"web1", "ServiceName": b"web", "ServiceTags": [b"v1"],
+        "ServiceAddress": b"", "ServiceMeta": None, "ServicePort": 80, "ServiceEnableTagOverride": False,
+        "ServiceProxyDestination": b"", "ServiceConnect": {"Native": False, "Proxy": None}, "CreateIndex": 3,
+        "ModifyIndex": 4,
+    }.items() <= row.items()  # fmt: skip
+    nested = unpacked("Health.ServiceNodes", reply)["Nodes"]
+    assert isinstance(nested, list)
+    assert set(nested[0]) == {"Node", "Service", "Checks"}
+    assert nested[0]["Service"]["ID"] == b"web1"
+    assert nested[0]["Checks"][0]["CheckID"] == b"c"
+    assert unpacked("Health.ServiceNodes", ServiceNodesReply(instances=[]))["Nodes"] is None
+
+
+def test_names_and_dumps_look_as_theirs() -> None:
+    assert unpacked("Catalog.ListServices", ListServicesReply(services={"web": ["v1"], "db": []}))["Services"] == {
+        "db": None, "web": [b"v1"],
+    }  # fmt: skip
+    info = NodeInfo(node=INSTANCE.node, services=[INSTANCE.service])
+    dump = unpacked("Internal.NodeDump", NodeDumpReply(nodes=[info]))["Dump"]
+    assert isinstance(dump, list)
+    assert set(dump[0]) == {"ID", "Node", "Address", "TaggedAddresses", "Meta", "Services", "Checks"}
+    assert unpacked("Internal.NodeInfo", NodeDumpReply(nodes=[]))["Dump"] is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "tags"),
+    [
+        ({"ServiceTag": b"v1", "TagFilter": True}, ["v1"]),
+        ({"ServiceTag": b"v1", "TagFilter": False}, []),
+        ({"ServiceTag": b"", "TagFilter": True}, [""]),
+        ({"ServiceTags": [b"a", b"b"], "TagFilter": True}, ["a", "b"]),
+    ],
+)
+def test_one_tag_of_old_members_and_several_of_new_ones_are_wanted_tags(
+    sent: dict[str, object], tags: list[str]
+) -> None:
+    request = health.SERVICE_REQUEST.decode({"ServiceName": b"web", **sent})
+    assert (request.service, request.tags) == ("web", tags)
+
+
+def test_tags_beyond_the_first_are_looked_at_here_since_old_members_have_not() -> None:
+    row = FOREIGN_METHODS["Health.ServiceNodes"]
+    other = ServiceInstance(node=INSTANCE.node, service=NodeService(service_id="o", service="web", tags=["V1", "b"]))
+    heard = row.hears(ServiceNodesReply(instances=[INSTANCE, other]), ServiceRequest(service="web", tags=["v1", "B"]))
+    assert [instance.service.service_id for instance in heard.instances] == ["o"]
+    sent = health.SERVICE_REQUEST.encode(ServiceRequest(service="web", tags=["v1", "B"]))
+    assert (sent["ServiceTag"], sent["ServiceTags"], sent["TagFilter"]) == ("v1", ["v1", "B"], True)

@@ -37,6 +37,26 @@ EXCHANGES = [
         ),
     ),
     Exchange(
+        "what registers is judged as a registration is",
+        clean="spec/t",
+        steps=(
+            Step(
+                "PUT /v1/txn",
+                b'[{"KV":{"Verb":"set","Key":"spec/t1"}},{"Node":{"Verb":"set"}},'
+                b'{"Node":{"Verb":"set","Node":{"Node":"spec"}}},'
+                b'{"Service":{"Verb":"set","Node":"spec","Service":{"ID":"s"}}},'
+                b'{"Check":{"Verb":"cas","Check":{"Node":"spec"}}}]',
+                status=409,
+                text='{"Results":null,"Errors":[{"OpIndex":1,"What":"Must provide node"},'
+                '{"OpIndex":2,"What":"Must provide address if SkipNodeUpdate is not set"},'
+                '{"OpIndex":3,"What":"Must provide service name with ID"},'
+                '{"OpIndex":4,"What":"Must provide a check ID or name"}]}',
+                has={"X-Mesh-Outcome": "refused"},
+            ),
+            Step("GET /v1/kv/spec/t1", status=404),
+        ),
+    ),
+    Exchange(
         "without writes it is a read",
         clean="spec/t",
         steps=(
@@ -63,7 +83,15 @@ EXCHANGES = [
             Step("PUT /v1/txn", b'{"KV":1}', status=400, text="Failed to parse body: expected a list, got map"),
             Step("PUT /v1/txn", b'[{"KV":{"Verb":"set","Key":5}}]', status=400),
             Step("PUT /v1/txn", b'[{"KV":{"Verb":"set","Key":"k","Value":"%"}}]', status=400),
-            Step("PUT /v1/txn", b'[{"Node":{"Verb":"set"}}]', status=400),
+            Step("PUT /v1/txn", b'[{"Session":{"Verb":"delete"}}]', status=400),
+            Step(
+                "PUT /v1/txn",
+                b'[{"Node":1}]',
+                status=400,
+                text="Failed to parse body: Node: expected a map, got number",
+            ),
+            Step("PUT /v1/txn", b'[{"Service":{"Verb":"set","Service":{"Tags":"a"}}}]', status=400),
+            Step("PUT /v1/txn", b'[{"Check":{"Check":{"Definition":{"Interval":"x"}}}}]', status=400),
             Step(
                 "PUT /v1/txn",
                 b"[" + b",".join([b'{"KV":{"Verb":"get","Key":"k"}}'] * 129) + b"]",

@@ -361,6 +361,19 @@ async def test_nobody_gets_a_lock_whose_holder_is_being_ended(tmp_path: Path) ->
         assert not await locked(parts, "k", other)
 
 
+async def test_a_lock_that_another_holds_is_refused_before_anything_is_logged(tmp_path: Path) -> None:
+    async with server_parts(tmp_path) as parts:
+        await with_node(parts)
+        holder, other = await create(parts), await create(parts)
+        assert await locked(parts, "k", holder)
+        before = len(parts.raft.proposed)
+        assert not await locked(parts, "k", other)
+        assert len(parts.raft.proposed) == before
+        assert await locked(parts, "k", holder.upper()), "its holder may set it"
+        with pytest.raises(Refused, match=r"^invalid session"):
+            await locked(parts, "k", NOBODY)
+
+
 async def test_there_are_only_so_many_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.endpoints.session, "SESSIONS_MAX", 2)
     async with server_parts(tmp_path) as parts:

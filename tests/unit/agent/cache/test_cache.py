@@ -10,13 +10,14 @@ import trio.testing
 from msgspec.structs import replace
 
 from agent.cache.cache import Cache, Cached, CacheLimits
-from agent.cache.entry import IDLE_EMPTY_S, IDLE_S
-from agent.cache.kinds import HEALTH_SERVICE_NODES, KINDS
+from agent.cache.entry import IDLE_EMPTY_S, Policy
+from agent.cache.kinds import HEALTH_SERVICE_NODES, KINDS, Kind
 from base.errors import NoLeader, NotReady, PermissionDenied, Unreachable
 from structs.catalog import ServiceRequest
 from structs.query import Consistency, QueryOptions
 from tests.fakes.discovery import FakeDiscovery, instance
 
+IDLE_S = 900.0
 WEB = ServiceRequest(service="web")
 
 
@@ -30,8 +31,8 @@ async def running(*, limits: CacheLimits | None = None) -> AsyncGenerator[tuple[
         nursery.cancel_scope.cancel()
 
 
-async def get(cache: Cache, request: Any = WEB, **options: Any) -> Cached:
-    answer = cache.get(HEALTH_SERVICE_NODES, replace(request, options=QueryOptions(**options)))
+async def get(cache: Cache, request: Any = WEB, *, kind: Kind = HEALTH_SERVICE_NODES, **options: Any) -> Cached:
+    answer = cache.get(kind, replace(request, options=QueryOptions(**options)))
     return answer if isinstance(answer, Cached) else await answer
 
 
@@ -85,7 +86,7 @@ async def test_who_waits_in_vain_gets_the_old_value(autojump_clock: trio.testing
 
 
 @pytest.mark.parametrize("other", [{"token": "t"}, {"datacenter": "dc2"}])
-async def test_another_token_or_datacenter_is_another_entry(other: dict[str, str]) -> None:
+async def test_another_token_or_datacenter_is_another_entry(other: dict[str, Any]) -> None:
     async with running() as (cache, _):
         await get(cache)
         assert not (await get(cache, **other)).is_hit
@@ -154,9 +155,10 @@ async def test_who_waits_when_the_agent_ends_is_sent_away() -> None:
 async def test_names_that_nobody_has_are_soon_forgotten_and_others_are_not(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
+    kind = replace(HEALTH_SERVICE_NODES, policy=Policy(refreshes=True, idle_s=IDLE_S))
     async with running() as (cache, servers):
-        await get(cache)
-        await get(cache, ServiceRequest(service="made-up"))
+        await get(cache, kind=kind)
+        await get(cache, ServiceRequest(service="made-up"), kind=kind)
         await trio.sleep(IDLE_EMPTY_S + 10)
         assert cache.statistics().entries_count == 1
         assert servers.waiting_count == 1

@@ -101,11 +101,42 @@ async def test_what_is_wrong_is_refused_in_known_words(path: str, body: object, 
         assert answer[1].startswith(text)
 
 
-@pytest.mark.parametrize("path", ["check/pass/x", "service/register", "maintenance", "reload"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/agent/check/deregister/",
+        "/v1/agent/check/fail/",
+        "/v1/agent/check/pass/",
+        "/v1/agent/check/register",
+        "/v1/agent/check/update/",
+        "/v1/agent/check/warn/",
+        "/v1/agent/maintenance",
+        "/v1/agent/reload",
+        "/v1/agent/service/deregister/",
+        "/v1/agent/service/maintenance/",
+        "/v1/agent/service/register",
+    ],
+)
 async def test_reading_changes_nothing(path: str) -> None:
     async with http_site() as site:
-        status, headers, _ = await get(site, path)
+        status, headers, _ = await site.ask("GET", path)
         assert (status, headers["allow"]) == (405, "OPTIONS,PUT")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/agent/checks",
+        "/v1/agent/health/service/id/",
+        "/v1/agent/health/service/name/",
+        "/v1/agent/service/",
+        "/v1/agent/services",
+    ],
+)
+async def test_what_shows_something_takes_nothing(path: str) -> None:
+    async with http_site() as site:
+        status, headers, _ = await site.ask("PUT", path)
+        assert (status, headers["allow"]) == (405, "OPTIONS,GET")
 
 
 async def test_a_ttl_check_is_spoken_for() -> None:
@@ -223,9 +254,14 @@ async def test_the_token_of_a_registration_is_the_requests() -> None:
         assert site.agent.local.state.checks["c"].token == "t2"
 
 
-async def test_a_filter_is_refused_as_long_as_it_is_not_understood() -> None:
+async def test_services_and_checks_can_be_filtered() -> None:
     async with http_site() as site:
-        for path in ("services?filter=x", "checks?filter=x"):
+        for name in ("web", "db"):
+            await put(site, "service/register", {"Name": name, "Meta": {"of": name}, "Check": {"TTL": "1s"}})
+        assert list((await get(site, "services?filter=Service==web"))[2]) == ["web"]
+        assert list((await get(site, "services?filter=Meta.of==db"))[2]) == ["db"]
+        assert list((await get(site, "checks?filter=ServiceName==db"))[2]) == ["service:db"]
+        for path in ("services?filter=Nothing==1", "checks?filter=x"):
             assert (await get(site, path))[0] == 400
 
 

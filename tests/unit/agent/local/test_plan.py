@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from agent.local.plan import CHECKS_BYTES_MAX, CatalogView, Write, carried_out, compare, rests, writes
 from agent.local.state import LocalState, Origin, OutputSettings
+from base.errors import Refused
 from structs.catalog import (
     CONSUL_SERVICE,
     SERF_CHECK_ID,
@@ -178,6 +179,23 @@ def test_large_outputs_do_not_all_go_with_their_service() -> None:
     assert 0 < sum(len(check.output) for check in first.checks) < CHECKS_BYTES_MAX
     assert len(first.checks) + len(done) - 1 == 100
     assert sync(state, catalog) == []
+
+
+def test_an_id_that_comes_back_in_another_case_is_the_same_to_the_catalog() -> None:
+    state, catalog = a_state(), FakeCatalog()
+    put_service(state, "Web")
+    put_check(state, "C", "Web")
+    sync(state, catalog)
+    with pytest.raises(Refused, match='service ID "web" differs only by case from "Web"'):
+        put_service(state, "web")
+    with pytest.raises(Refused, match='check ID "c" differs only by case from "C"'):
+        put_check(state, "c")
+    state.remove_service("Web")
+    put_service(state, "web")
+    put_check(state, "c", "web")
+    assert [write.command for write in flat(writes(state, MINE)) if isinstance(write.command, DeregisterCommand)] == []
+    compare(state, MINE, view_of(catalog))
+    assert (list(state.dirty_services), dict(state.gone_services), dict(state.gone_checks)) == (["web"], {}, {})
 
 
 def test_what_rests_is_tried_again_after_the_next_comparison() -> None:

@@ -308,6 +308,18 @@ def test_a_check_that_moves_to_another_service_moves_both(full: Replica) -> None
         full.register("a", checks=[check("a", "w")])
 
 
+def test_a_check_that_has_an_older_name_of_its_service_moves_that_name_too(full: Replica) -> None:
+    full.register("a", service=NodeService(service_id="web1", service="api"))
+    with moves(full, "checks", "service.api", "service.web"):
+        full.register("a", checks=[check("a", "w", "critical", service_id="web1")])
+    full.register("a", service=NodeService(service_id="web1", service="other"))
+    with moves(full, "checks", "service.other"):
+        full.deregister("a", check_id="w")  # it is called after `api`, which has no instance any more
+    named = HealthCheck(node="b", check_id="x", service_name="DB")
+    with moves(full, "checks", "service.web", "service.db"):
+        full.register("b", checks=[named])
+
+
 def test_a_check_that_is_the_same_already_is_not_written(full: Replica) -> None:
     with moves(full):
         full.register("a", checks=[check("a", SERF_CHECK_ID), check("a", "w", service_id="web1", name="ignored")])

@@ -263,3 +263,23 @@ def test_ten_thousand_keys_are_released_in_one_entry(node: Replica) -> None:
     assert len(entries) == 10_000
     assert {(entry.session, entry.modify_index) for entry in entries} == {("", index)}
     assert found_index == index
+
+
+def test_an_end_that_is_taken_back_lost_no_lock(node: Replica) -> None:
+    listener = node.machine.session_listener = Listener()
+    node.session("1", "n", behavior=DELETE, lock_delay_ns=5)
+    node.session("2", "n", lock_delay_ns=5)
+    node.lock("a", "1")
+    node.lock("b", "2")
+    before = node.dump()
+    batch = node.machine.store.write()
+    batch.locks_lost.append((b"earlier", 1))
+    savepoint = batch.savepoint()
+    session.end_with_node(batch, b"n")
+    assert [key for key, _ in batch.locks_lost] == [b"earlier", b"a", b"b"]
+    savepoint.roll_back()
+    assert batch.locks_lost == [(b"earlier", 1)]
+    batch.commit()
+    assert node.dump() == before
+    node.check()
+    assert len(listener.heard) == 2

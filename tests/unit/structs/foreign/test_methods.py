@@ -15,7 +15,7 @@ from base.codec import Mistyped, Record, decode, encode, pack_old, unpack_old
 from base.errors import InvalidRequest, Refused
 from server.endpoints.registry import METHODS
 from structs.autopilot import AutopilotConfig
-from structs.catalog import ServiceNodesReply
+from structs.catalog import QuerySource, ServiceNodesReply, ServiceRequest
 from structs.cluster import Empty, RemovePeerRequest
 from structs.foreign import catalog, kv, operator, txn
 from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, translate
@@ -45,6 +45,7 @@ UNTOLD: dict[tuple[str, str], st.SearchStrategy[Any]] = {
     ("ServerHealth", "meta"): st.just({}),
     ("KeyringAnswer", "primary_keys"): st.just({}),
     ("Session", "service_checks"): st.just([]),
+    ("ListServicesRequest", "filter"): st.just(""),
     ("KVKeysRequest", "separator"): st.none() | st.just("/"),  # "" means the same as None
 }
 """Attributes that do not travel, or not in all their values."""
@@ -87,9 +88,22 @@ def as_told(row: ForeignMethod, request: Any) -> Any:
         options = msgspec.structs.replace(options, datacenter=request.command.datacenter)
     elif row.name in ("Txn.Apply", "Session.Renew"):
         options = QueryOptions(token=options.token, datacenter=options.datacenter)
-    elif row.name in REMOVALS:
+    elif isinstance(request, ServiceRequest) and not request.source.node:
+        request = msgspec.structs.replace(request, source=QuerySource())
+    if isinstance(request, TxnRequest):
+        request = TxnRequest(operations=[told_operation(op) for op in request.operations], options=request.options)
+    if row.name in REMOVALS:
         return msgspec.structs.replace(request, **{REMOVALS[row.name]: ""})
     return request if options is None else msgspec.structs.replace(request, options=options)
+
+
+def told_operation(op: TxnOp) -> TxnOp:
+    """One operation has one subject, and those of the catalog have no key."""
+    if op.node is not None:
+        return TxnOp(verb=op.verb, node=op.node)
+    if op.service is not None:
+        return TxnOp(verb=op.verb, service=op.service)
+    return TxnOp(verb=op.verb, check=op.check) if op.check is not None else op
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -140,9 +154,19 @@ def with_nodes_in_part(reply: Any) -> Any:
     return msgspec.structs.replace(reply, nodes=infos)
 
 
+def told_result(result: TxnResult) -> TxnResult:
+    if result.node is not None:
+        return TxnResult(node=result.node)
+    if result.service is not None:
+        return TxnResult(service=result.service)
+    if result.check is not None:
+        return TxnResult(check=result.check)
+    return TxnResult(entry=result.entry, with_value=bool(result.entry.value))
+
+
 def shown(reply: TxnReply, *, with_meta: bool) -> TxnReply:
     """Whether a value is meant to be seen is told there by its being there."""
-    results = [TxnResult(entry=result.entry, with_value=bool(result.entry.value)) for result in reply.outcome.results]
+    results = [told_result(result) for result in reply.outcome.results]
     meta = reply.meta if with_meta else QueryMeta()
     return TxnReply(outcome=TxnOutcome(results=results, errors=reply.outcome.errors), meta=meta)
 

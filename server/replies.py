@@ -1,0 +1,114 @@
+"""Replies that need not be made again, since nothing that they hold has changed.
+
+A method says how its index is found without making the answer (`Keeping.index_of`). As long as that index and the state
+it was read from are the same, so is the answer, whoever asks and whatever the consistency mode has to prove first: an
+index rises whenever the answer changes (state machine, "what it promises"). What is said about the answer, the reply's
+`meta`, is new each time. Its bytes are kept, too, once somebody has needed them.
+
+Replies that are sorted by distance are not kept: no index tells when a node moves.
+"""
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from base import codec
+from base.keeping import Kept
+from fsm.store.store import ReadView
+from fsm.watch import WatchSet
+from server.endpoints.registry import Method
+from structs.query import QueryMeta, QueryOptions
+
+REPLIES_COUNT_MAX: Final = 512
+BYTES_MAX: Final = 32 * 1024 * 1024
+"""Of all replies, as their records and bytes are estimated."""
+ITEM_BYTES: Final = 2048
+"""What one item of a reply is taken for: an instance with its node and checks, as records and in bytes."""
+
+
+class Entry:
+    """One reply, and what must be the same for it to hold."""
+
+    __slots__ = ("head", "index", "part", "reply", "watch_set")
+
+    def __init__(self, index: int, reply: Any, part: Any, watch_set: WatchSet) -> None:
+        self.index = index
+        self.reply = reply
+        self.part = part
+        """The list or map that is all of the reply but its meta."""
+        self.watch_set = watch_set
+        self.head = b""
+        """The encoded reply without its meta, which comes last; b"" until somebody needs it."""
+
+
+class Replies:
+    """The kept replies of one server."""
+
+    def __init__(self, *, count_max: int = REPLIES_COUNT_MAX, bytes_max: int = BYTES_MAX) -> None:
+        self._by_part: dict[int, Entry] = {}
+        self._kept: Kept[bytes, Entry] = Kept(count_max=count_max, bytes_max=bytes_max, dropped=self._dropped)
+        self._epoch: tuple[Any, int, int] | None = None
+        self.hits_total = 0
+
+    def __len__(self) -> int:
+        """Return how many replies are kept."""
+        return len(self._kept)
+
+    def key_of(self, method: Method, request: Any) -> bytes:
+        """Return what decides an answer: the request without how it is to be answered."""
+        options = request.options
+        plain = replace(request, options=QueryOptions(token=options.token) if options.token else _PLAIN)
+        return method.name.encode() + b"\0" + codec.encode(plain)
+
+    def find(self, view: ReadView, key: bytes, index: int) -> Entry | None:
+        """Return the reply that is still good in this view, or None."""
+        state = view.state
+        epoch = self._epoch
+        if (
+            epoch is None
+            or epoch[0] is not view.store
+            or epoch[1] != state.generation
+            or epoch[2] != state.index_offset
+        ):
+            self._kept.clear()
+            self._epoch = (view.store, state.generation, state.index_offset)
+            return None
+        entry = self._kept.get(key)
+        if entry is None or entry.index != index:
+            return None
+        self.hits_total += 1
+        return entry
+
+    def keep(self, key: bytes, index: int, reply: Any, part_name: str, watch_set: WatchSet) -> None:
+        """Keep a reply that was made in the view of the last `find`."""
+        part = getattr(reply, part_name)
+        entry = Entry(index, reply, part, watch_set)
+        self._kept.put(key, entry, ITEM_BYTES * (1 + len(part)))
+        if self._kept.get(key) is entry:
+            self._by_part[id(part)] = entry
+
+    def encoded(self, method: Method, reply: Any) -> bytes:
+        """Return the bytes of a reply, those of a kept one made once."""
+        keeping = method.keeping
+        if keeping is None:
+            return codec.encode(reply)
+        part = getattr(reply, keeping.part)
+        entry = self._by_part.get(id(part))
+        if entry is None or entry.part is not part:
+            return codec.encode(reply)
+        meta = codec.encode(reply.meta)
+        if not entry.head:
+            entry.head = codec.encode(reply)[: -len(meta)]
+        return entry.head + meta
+
+    def _dropped(self, entry: Entry) -> None:
+        if self._by_part.get(id(entry.part)) is entry:
+            del self._by_part[id(entry.part)]
+
+
+def with_meta(reply: Any, meta: QueryMeta) -> Any:
+    """Return a kept reply as it is answered now."""
+    return replace(reply, meta=meta)
+
+
+_PLAIN: Final = QueryOptions()
