@@ -1,4 +1,6 @@
-"""The instances of a service that a request asks for. Source: HTTP API, section 2; state store, section 3."""
+"""The instances of a service that a request asks for. Source: HTTP API, sections 2 and 3; state store, section 3."""
+
+from collections.abc import Iterable
 
 from fsm.store import checks, nodes, services
 from fsm.store.store import View
@@ -25,8 +27,8 @@ def instances_of(view: View, request: ServiceRequest) -> list[ServiceInstance]:
     return sorted_near(view, request.source, request.options, found, lambda instance: instance.node.node)
 
 
-def with_checks(view: View, instances: list[ServiceInstance]) -> list[ServiceInstance]:
-    """Return the instances, each with the checks of its node and then its own."""
+def with_checks(view: View, instances: Iterable[ServiceInstance]) -> list[ServiceInstance]:
+    """Return the instances in the same order, each with the checks of its node and then its own."""
     of_nodes: dict[str, list[HealthCheck]] = {}
     found = []
     for instance in instances:

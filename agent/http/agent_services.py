@@ -13,7 +13,7 @@ import trio
 
 from acl.access import node_write, service_read, service_write
 from agent.http.filtering import filtered_map
-from agent.http.parameters import Query, checked_name
+from agent.http.parameters import Query, checked_name, parse_bool
 from agent.http.reader import BodyRule
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, Response, json_response, text_response
@@ -39,10 +39,6 @@ from structs.json_codec import decode_json, encode_json
 from structs.registration import REGISTRATION_BYTES_MAX
 
 JITTER_FRACTION: Final = 1 / 16
-_BOOLS: Final = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
 _CODES: Final = {"passing": 200, "warning": 429, "critical": 503, "maintenance": 503}
 _jitter = random.Random()
 
@@ -131,9 +127,10 @@ def wanted_maintenance(query: Query) -> bool:
     if not query.has("enable"):
         raise InvalidRequest("Missing value for enable")
     text = query.get("enable")
-    if text not in _BOOLS:
-        raise InvalidRequest(f'Invalid value for enable: "{text}"')
-    return _BOOLS[text]
+    try:
+        return parse_bool(text)
+    except ValueError as error:
+        raise InvalidRequest(f'Invalid value for enable: "{text}"') from error
 
 
 @route("/v1/agent/services", "GET", access=service_read(), is_write=False)

@@ -1,28 +1,16 @@
-"""What each route takes, and the OpenAPI description made of that and of the table of routes.
+"""The OpenAPI description, made of the table of routes and of what each of them takes.
 
-A route without a row in ROWS is described by what all routes have in common; a test names those that lack one. Most
-objects are free: the handlers check them, and `docs/compatibility.md` tells what they understand.
+What each route takes stands in described.py. A route without a row there is described by what all routes have in
+common; a test names those that lack one.
 """
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from acl.access import Need
+from agent.http.described import ACL_OFF, JSON, LOCALS, OBJECT, READS, ROWS, TEXT, WRITES, Row
 from agent.http.registry import ROUTES, Endpoint, Route
 from base.version import API_VERSION
-
-READS = (
-    "dc", "ns", "partition", "token", "pretty", "stale", "consistent", "leader", "cached", "max_stale", "index", "wait",
-)  # fmt: skip
-WRITES = ("dc", "ns", "partition", "token", "pretty")
-LOCALS = ("token", "pretty")
-LISTS = (*READS, "near", "node-meta", "filter")
-JSON = "application/json"
-BYTES = "application/octet-stream"
-TEXT = "text/plain"
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "acquire": ({"type": "string"}, "Session that takes the lock."),
@@ -56,6 +44,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "partition": ({"type": "string"}, "Empty or default."),
     "passing": ({"type": "string"}, "Present: only instances whose checks all pass."),
     "pretty": ({"type": "string"}, "Present: indented JSON."),
+    "peer": ({"type": "string"}, "A peer; there are none, so nothing is found for one."),
     "prune": ({"type": "string"}, "Present: forget it at once."),
     "raw": ({"type": "string"}, "Present: the bare value."),
     "reason": ({"type": "string"}, "Why."),
@@ -76,29 +65,6 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
 """Every query parameter: its schema and one line of text. Flags count when present, whatever their value."""
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """What one method of one path takes."""
-
-    parameters: tuple[str, ...] = ()
-    """Query parameters besides those that all reads or all writes have."""
-    common: tuple[str, ...] | None = None
-    """Replaces these."""
-    body: str | None = None
-    """Media type of the body; None: it has none."""
-    schema: Mapping[str, Any] = {}
-    """Of a JSON body."""
-    answer: str = JSON
-    """Media type of the answer."""
-    rest: str = "name"
-    """What follows a path that ends in "/"."""
-    statuses: tuple[int, ...] = (200, 400)
-    """Besides those that every route may answer."""
-
-
-OBJECT: Mapping[str, Any] = {"type": "object"}
-OBJECTS: Mapping[str, Any] = {"type": "array", "items": {"type": "object"}}
-KEY_BODY: Mapping[str, Any] = {"type": "object", "properties": {"Key": {"type": "string"}}}
-_ACL_OFF = (401,)
 COMMON_STATUSES: dict[int, str] = {
     403: "Blocked by the configuration, or not allowed.",
     405: "The path does not know the method.",
@@ -107,125 +73,12 @@ COMMON_STATUSES: dict[int, str] = {
     500: "The cluster has no leader, or refused.",
 }
 
-ROWS: dict[str, Row] = {
-    "PUT /v1/agent/force-leave/": Row(common=LOCALS, parameters=("prune", "wan"), rest="node"),
-    "GET /debug/tasks": Row(common=LOCALS, answer=TEXT, statuses=(200, 404)),
-    "GET /v1/agent/host": Row(common=LOCALS),
-    "PUT /v1/agent/join/": Row(common=LOCALS, parameters=("wan",), rest="address"),
-    "PUT /v1/agent/leave": Row(common=LOCALS),
-    "GET /v1/agent/members": Row(common=LOCALS, parameters=("wan", "segment", "filter")),
-    "GET /v1/agent/metrics": Row(common=LOCALS, parameters=("format",), statuses=(200, 415)),
-    "GET /v1/agent/metrics/stream": Row(common=LOCALS),
-    "GET /v1/agent/monitor": Row(common=LOCALS, parameters=("loglevel", "logjson"), answer=TEXT),
-    "GET /v1/agent/self": Row(common=LOCALS),
-    "PUT /v1/agent/token/": Row(common=LOCALS, body=JSON, schema=OBJECT, statuses=(401, 404)),
-    "GET /v1/agent/version": Row(common=LOCALS),
-    "GET /v1/catalog/datacenters": Row(),
-    "GET /v1/catalog/node/": Row(parameters=("filter",), rest="node"),
-    "GET /v1/catalog/nodes": Row(common=LISTS),
-    "GET /v1/coordinate/datacenters": Row(statuses=(200, 401)),
-    "GET /v1/coordinate/node/": Row(parameters=("segment",), rest="node", statuses=(200, 400, 401, 404)),
-    "GET /v1/coordinate/nodes": Row(parameters=("segment",), statuses=(200, 400, 401)),
-    "PUT /v1/coordinate/update": Row(
-        body=JSON,
-        schema={
-            "type": "object",
-            "properties": {
-                "Node": {"type": "string"},
-                "Segment": {"type": "string"},
-                "Coord": {
-                    "type": "object",
-                    "properties": {
-                        "Vec": {"type": "array", "items": {"type": "number"}},
-                        "Error": {"type": "number"},
-                        "Adjustment": {"type": "number"},
-                        "Height": {"type": "number"},
-                    },
-                },
-            },
-        },
-        statuses=(200, 400, 401),
-    ),
-    "PUT /v1/event/fire/": Row(parameters=("node", "service", "tag"), body=BYTES),
-    "GET /v1/event/list": Row(common=LOCALS, parameters=("name", "node", "service", "tag", "index", "wait")),
-    "GET /v1/health/node/": Row(parameters=("filter",), rest="node"),
-    "GET /v1/health/state/": Row(common=LISTS, rest="state"),
-    "GET /v1/kv/": Row(parameters=("recurse", "keys", "raw", "separator"), rest="key", statuses=(200, 400, 404)),
-    "PUT /v1/kv/": Row(parameters=("flags", "cas", "acquire", "release"), body=BYTES, rest="key"),
-    "DELETE /v1/kv/": Row(parameters=("recurse", "cas"), rest="key"),
-    "GET /v1/operator/autopilot/configuration": Row(),
-    "PUT /v1/operator/autopilot/configuration": Row(
-        parameters=("cas",),
-        body=JSON,
-        schema={
-            "type": "object",
-            "properties": {
-                "CleanupDeadServers": {"type": "boolean"},
-                "LastContactThreshold": {"type": "string"},
-                "MaxTrailingLogs": {"type": "integer"},
-                "ServerStabilizationTime": {"type": "string"},
-            },
-        },
-    ),
-    "GET /v1/operator/autopilot/health": Row(),
-    "GET /v1/operator/autopilot/state": Row(),
-    "GET /v1/operator/keyring": Row(parameters=("relay-factor",)),
-    "POST /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
-    "PUT /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
-    "DELETE /v1/operator/keyring": Row(parameters=("relay-factor",), body=JSON, schema=KEY_BODY),
-    "GET /v1/operator/raft/configuration": Row(),
-    "DELETE /v1/operator/raft/peer": Row(parameters=("id", "address")),
-    "POST /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
-    "PUT /v1/operator/raft/transfer-leader": Row(parameters=("id",)),
-    "GET /v1/operator/usage": Row(),
-    "GET /v1/snapshot": Row(answer="application/x-gzip"),
-    "PUT /v1/snapshot": Row(body=BYTES),
-    "GET /v1/status/leader": Row(),
-    "GET /v1/status/peers": Row(),
-    "GET /v1/query": Row(),
-    "POST /v1/query": Row(body=JSON, schema=OBJECT),
-    "GET /v1/query/": Row(parameters=("near", "limit", "connect"), rest="query", statuses=(200, 400, 404)),
-    "PUT /v1/query/": Row(body=JSON, schema=OBJECT, rest="query"),
-    "DELETE /v1/query/": Row(rest="query"),
-    "OPTIONS /v1/query/": Row(common=LOCALS, rest="query", statuses=(200,)),
-    "PUT /v1/txn": Row(
-        common=(*READS,),
-        body=JSON,
-        schema={
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "KV": {
-                        "type": "object",
-                        "properties": {
-                            "Verb": {
-                                "enum": [
-                                    "set", "cas", "lock", "unlock", "get", "get-tree", "check-index", "check-session",
-                                    "check-not-exists", "delete", "delete-tree", "delete-cas",
-                                ],
-                            },
-                            "Key": {"type": "string"},
-                            "Value": {"type": ["string", "null"]},
-                            "Flags": {"type": "integer"},
-                            "Index": {"type": "integer"},
-                            "Session": {"type": "string"},
-                        },
-                    },
-                },
-            },
-        },
-        statuses=(200, 400, 409),
-    ),
-}  # fmt: skip
-"""`METHOD path` -> what it takes. Paths under /v1/acl are all alike while access control is off."""
-
 
 def row_of(method: str, path: str) -> Row | None:
     """Return the row of a route, None where it has none."""
     found = ROWS.get(f"{method} {path}")
     if found is None and path.startswith("/v1/acl/"):
-        return Row(common=LOCALS, body=JSON if method in ("PUT", "POST") else None, schema=OBJECT, statuses=_ACL_OFF)
+        return Row(common=LOCALS, body=JSON if method in ("PUT", "POST") else None, schema=OBJECT, statuses=ACL_OFF)
     return found
 
 

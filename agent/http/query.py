@@ -11,7 +11,7 @@ from acl.access import NOBODY, query_read, query_write
 from agent.http.asking import ask, tell
 from agent.http.catalog import NEAR_AGENT
 from agent.http.errors import refused
-from agent.http.parameters import checked_name
+from agent.http.parameters import checked_name, parse_bool
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response, meta_headers, text_response
 from base.errors import InvalidRequest, MeshError, Refused
@@ -41,8 +41,6 @@ EXECUTE, EXPLAIN = "/execute", "/explain"
 ALLOW_QUERY = b"Allow: OPTIONS,GET,PUT,DELETE\r\n"
 ALLOW_ASKED = b"Allow: OPTIONS,GET\r\n"
 NANOSECONDS_PER_MS = 1_000_000
-TRUE_WORDS = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-FALSE_WORDS = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII).fullmatch
 _UNSUPPORTED = ("Peer", "SamenessGroup", "ServiceMeta")
 """Of the service part. Storing a query without them would answer something else than was asked for."""
@@ -337,11 +335,11 @@ def _limit(text: str) -> int:
 
 
 def _flag(name: str, text: str) -> bool:
-    if text in TRUE_WORDS:
-        return True
-    if text and text not in FALSE_WORDS:
-        raise Refused(f"Error parsing '{name}' value: strconv.ParseBool: parsing \"{text}\": invalid syntax")
-    return False
+    """Return what a text says, absent: no; raises Refused (status 500, as clients know it)."""
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError as error:
+        raise Refused(f"Error parsing '{name}' value: {error}") from error
 
 
 def caller_address(context: RequestContext) -> str:

@@ -141,8 +141,8 @@ async def execute_remote(call: Call, request: ExecuteRemoteRequest) -> ExecuteRe
 
 def _instances(services: Services, view: ReadView, query: PreparedQuery, *, connect: bool) -> list[ServiceInstance]:
     wanted = query.service
-    asked = ServiceRequest(service=wanted.service, connect=wanted.connect or connect)
-    instances = with_checks(view, instances_of(view, asked))
+    request = ServiceRequest(service=wanted.service, connect=wanted.connect or connect)
+    instances = with_checks(view, instances_of(view, request))
     return steps.shuffled(steps.wanted(instances, wanted), services.query_rng)
 
 

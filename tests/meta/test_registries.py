@@ -74,7 +74,7 @@ def test_every_command_of_the_cli_has_a_test() -> None:
 
 
 def test_every_http_route_is_described_for_programs() -> None:
-    """Each needs its row in agent/http/describing.py; `scripts/api_docs.py --write` then writes openapi.json."""
+    """Each needs its row in agent/http/described.py; `scripts/api_docs.py --write` then writes openapi.json."""
     routes = filled("agent.http.registry", "ROUTES")
     assert isinstance(routes, dict)
     describing = importlib.import_module("agent.http.describing")

@@ -329,11 +329,11 @@ def test_version_and_keygen() -> None:
 
 def test_validate_says_whether_a_start_would_work(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.json", tmp_path / "bad.json"
-    good.write_text('{"data_dir": "/x", "bind_addr": "127.0.0.1", "license_path": "/x"}')
+    good.write_text('{"data_dir": "/x", "bind_addr": "127.0.0.1", "enable_syslog": true}')
     bad.write_text('{"data_dir": "/x", "bind_addr": "127.0.0.1", "datacentre": "x"}')
     terminal = Terminal().type("validate", str(good))
     assert (terminal.code, terminal.out) == (0, b"Configuration is valid!\n")
-    assert terminal.err == f"Warning: {good}: license_path: known, has no effect yet\n"
+    assert terminal.err == f"Warning: {good}: enable_syslog: known, has no effect yet\n"
     quiet = Terminal().type("validate", "-quiet", str(good))
     assert (quiet.code, quiet.out, quiet.err) == (0, b"", "")
     terminal = Terminal().type("validate", str(bad))

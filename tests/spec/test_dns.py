@@ -315,7 +315,7 @@ async def test_a_prepared_query_is_kept_for_as_long_as_is_configured() -> None:
 
 
 def _wire(**changes: Any) -> bytes:
-    query = dns.message.make_query("db.service.consul", "A")
+    query = dns.message.make_query("db.service.consul", "A", id=1)
     for name, value in changes.items():
         setattr(query, name, value)
     return query.to_wire()
@@ -333,7 +333,7 @@ def _wire(**changes: Any) -> bytes:
         (_wire()[:4] + b"\0\2" + _wire()[6:], dns.rcode.FORMERR),
         (b"\x12\x34\x01\0" + b"\0\1\0\0\0\0\0\0" + b"\0\0\1\0\1" + b"x" * 5000, dns.rcode.FORMERR),
         (_wire()[:-2] + b"\0\3", dns.rcode.REFUSED),
-        (dns.message.make_query("db.service.consul", "A", use_edns=1).to_wire(), dns.rcode.BADVERS),
+        (dns.message.make_query("db.service.consul", "A", use_edns=1, id=1).to_wire(), dns.rcode.BADVERS),
     ],
 )
 async def test_what_is_no_question_is_refused(query: bytes, code: dns.rcode.Rcode) -> None:

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
+import server.endpoints.internal
 import server.endpoints.session
 from base.codec import decode
 from base.errors import NoLeader, OutcomeUnknown, Refused, TooLarge
@@ -395,3 +396,20 @@ async def test_a_lock_for_a_session_that_does_not_exist_says_so(tmp_path: Path) 
         ):
             with pytest.raises(Refused, match=text):
                 await locked(parts, "k", session_id)
+
+
+async def test_a_dump_names_the_first_keys_and_counts_them_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.endpoints.internal, "KEYS_SHOWN_MAX", 2)
+    monkeypatch.setattr(server.endpoints.internal, "KEYS_COUNTED_MAX", 4)
+    async with server_parts(tmp_path) as parts:
+        await with_node(parts)
+        holder = await create(parts)
+        for key in ("e", "d", "c", "b", "a"):
+            assert await locked(parts, key, holder)
+        reply = await parts.ask("Internal.SessionDump", ListSessionsRequest())
+        assert [(each.session.session_id, each.keys, each.keys_count) for each in reply.sessions] == [
+            (holder, ["a", "b"], 4)
+        ]
+        assert reply.meta.index > 0

@@ -311,9 +311,9 @@ def test_help_and_version_start_nothing() -> None:
 def test_validation_gives_the_answer_of_a_start(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(
-        '{"data_dir": "/x", "bind_addr": "127.0.0.1", "server": true, "bootstrap_expect": 3, "enable_debug": true}'
+        '{"data_dir": "/x", "bind_addr": "127.0.0.1", "server": true, "bootstrap_expect": 3, "enable_syslog": true}'
     )
-    assert [warning.split(": ")[1] for warning in validate_files([str(path)])] == ["enable_debug"]
+    assert [warning.split(": ")[1] for warning in validate_files([str(path)])] == ["enable_syslog"]
     path.write_text('{"bind_addr": "127.0.0.1"}')
     with pytest.raises(ConfigInvalid, match="data_dir"):
         validate_files([str(path)])

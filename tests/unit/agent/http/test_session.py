@@ -205,3 +205,14 @@ def test_checks_under_their_old_and_new_names() -> None:
 def test_a_behaviour_that_there_is_not() -> None:
     with pytest.raises(Refused, match=r"^Invalid Behavior setting 'x'$"):
         parse_session(b'{"behavior":"x"}', node_default="n")
+
+
+async def test_the_page_is_told_what_sessions_hold(tmp_path: Path) -> None:
+    async with site_with_node(tmp_path) as site:
+        holder, idle = await created(site, b'{"Name":"holder"}'), await created(site)
+        for key in ("b", "a"):
+            assert (await site.ask("PUT", f"/v1/kv/{key}?acquire={holder}", b"v"))[2] == b"true"
+        found = {each["ID"]: each for each in await told(site, "/v1/internal/ui/sessions")}
+        assert set(found) == {holder, idle}
+        assert (found[holder]["Name"], found[holder]["Keys"], found[holder]["KeysCount"]) == ("holder", ["a", "b"], 2)
+        assert (found[idle]["Node"], found[idle]["Keys"], found[idle]["KeysCount"]) == (NODE, [], 0)
