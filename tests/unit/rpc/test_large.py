@@ -88,7 +88,8 @@ def test_cancelling_frees_both_sides_and_parts_on_the_way_are_ignored() -> None:
     assert near.process()
     assert not far.large_waiting
     assert budget.bytes_left == whole
-    assert host.replies == host.failures == []
+    assert host.replies == []
+    assert host.failures == []
 
 
 def test_more_than_the_sender_may_hold_is_refused_and_room_comes_back() -> None:
