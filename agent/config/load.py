@@ -263,18 +263,6 @@ class Builder:
             self._complain(path, f"{self._values[path]!r} is not a DNS name")
         return name
 
-    def _dns(self, listen: tuple[HostPort, ...], *, domain: str, datacenter: str, node_name: str) -> DNSSettings:
-        values = self._values
-        return dns_settings(
-            values,
-            domain=domain,
-            alt_domain=self._domain("alt_domain") if values["alt_domain"] else "",
-            datacenter=datacenter,
-            node_name=node_name,
-            listen=listen,
-            complain=self._complain,
-        )
-
     def _node_name(self) -> str:
         name: str = self._values["node_name"].strip() or addresses.host_name()
         if not name or len(name) > NODE_NAME_CHARACTERS_MAX or not name.isprintable():

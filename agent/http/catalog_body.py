@@ -121,7 +121,7 @@ def read_service(fields: CatalogFields) -> NodeService:
         tags=fields.texts("Tags"),
         address=fields.text("Address"),
         meta=fields.text_map("Meta"),
-        port=fields.int64("Port"),
+        port=fields.integer("Port"),
         enable_tag_override=fields.boolean("EnableTagOverride"),
         proxy_destination=fields.text("ProxyDestination"),
         connect=fields.inside("Connect", _connect) or ServiceConnect(),
@@ -134,11 +134,11 @@ def read_service(fields: CatalogFields) -> NodeService:
 
 
 def _address(fields: CatalogFields) -> ServiceAddress:
-    return ServiceAddress(address=fields.text("Address"), port=fields.int64("Port"))
+    return ServiceAddress(address=fields.text("Address"), port=fields.integer("Port"))
 
 
 def _weights(fields: CatalogFields) -> Weights:
-    return Weights(passing=fields.int64("Passing"), warning=fields.int64("Warning"))
+    return Weights(passing=fields.integer("Passing"), warning=fields.integer("Warning"))
 
 
 def _connect(fields: CatalogFields) -> ServiceConnect:
@@ -156,7 +156,7 @@ def _proxy(fields: CatalogFields) -> ServiceProxy | None:
         destination_service_name=fields.text("DestinationServiceName"),
         destination_service_id=fields.text("DestinationServiceID"),
         local_service_address=fields.text("LocalServiceAddress"),
-        local_service_port=fields.int64("LocalServicePort"),
+        local_service_port=fields.integer("LocalServicePort"),
         config=fields.free_map("Config"),
         upstreams=fields.each("Upstreams", _upstream),
         mode=fields.text("Mode"),
@@ -179,7 +179,7 @@ def _upstream(fields: CatalogFields) -> Upstream:
         destination_name=fields.text("DestinationName"),
         datacenter=fields.text("Datacenter"),
         local_bind_address=fields.text("LocalBindAddress"),
-        local_bind_port=fields.int64("LocalBindPort"),
+        local_bind_port=fields.integer("LocalBindPort"),
         config=fields.free_map("Config"),
     )
 
