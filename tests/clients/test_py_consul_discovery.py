@@ -75,12 +75,12 @@ def test_a_cluster_is_initialized_by_one_and_its_history_written_by_comparing(cl
 @pytest.mark.parametrize("ttl", ["1.0s", "86401s"])
 def test_a_ttl_out_of_bounds_is_told_in_the_words_patroni_knows(client: Any, ttl: str) -> None:
     wanted = json.dumps({"checks": [], "ttl": ttl})
-    with pytest.raises(consul.ConsulException, match="^500 Invalid Session TTL"):
+    with pytest.raises(consul.ConsulException, match=r"^500 Invalid Session TTL"):
         client.http.put(CB.json(is_id=True), "/v1/session/create", data=wanted)
 
 
 def test_a_lost_session_is_told_in_the_words_patroni_knows(client: Any) -> None:
-    with pytest.raises(consul.ConsulException, match="^500 invalid session"):
+    with pytest.raises(consul.ConsulException, match=r"^500 invalid session"):
         client.kv.put(f"{SCOPE}/leader", "pg1", acquire=str(uuid.uuid4()))
     with pytest.raises(consul.NotFound):
         client.session.renew(str(uuid.uuid4()))
@@ -162,7 +162,7 @@ def test_a_prepared_query_may_be_a_template(client: Any) -> None:
     made = client.query.create("${match(1)}", name=name, regexp=f"^{name}(.*)$")
     assert client.query.explain(f"{name}shop")["Query"]["Service"]["Service"] == "shop"
     assert client.query.delete(made["ID"]) is True
-    with pytest.raises(consul.ConsulException, match="Bad Regexp|regexp"):
+    with pytest.raises(consul.ConsulException, match="Bad Regexp"):
         client.query.create("x", name=name, regexp="(")
 
 
@@ -196,7 +196,7 @@ def test_a_transaction_writes_keys_nodes_services_and_checks_at_once(client: Any
 
 
 def test_the_keyring_of_a_cluster_in_the_clear_is_an_error(client: Any) -> None:
-    with pytest.raises(consul.ConsulException, match="[Kk]eyring"):
+    with pytest.raises(consul.ConsulException, match=r"[Kk]eyring"):
         client.operator.keyring_list()
 
 
