@@ -2,7 +2,6 @@
 
 import base64
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import consul
@@ -11,17 +10,6 @@ import pytest
 from jepsen.cluster import Cluster
 
 KEYS = ["app/a", "app/b/1", "app/b/2", "app/c"]
-
-
-@pytest.fixture(params=["agent", "server"])
-def client(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Any]:
-    """The library pointed at the client agent, and at a server's embedded agent."""
-    node = cluster.agents[0] if request.param == "agent" else cluster.servers[1]
-    host, _, port = node.http_address.partition(":")
-    found = consul.Consul(host=host, port=int(port))
-    found.kv.delete("app/", recurse=True)
-    yield found
-    found.http.session.close()
 
 
 def test_a_value_is_read_back_with_flags_and_indexes(client: Any) -> None:
