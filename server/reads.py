@@ -49,6 +49,7 @@ class Reads:
         self._rng = rng
         self._hold_s = hold_s
         self.replies = Replies()
+        self._turns = trio.Semaphore(THREADS_MAX)
         self._threads = trio.CapacityLimiter(THREADS_MAX)
         watches = machine.watches
         self.blocking = BlockingQueries(
@@ -143,10 +144,12 @@ class Reads:
             return sum(view.rows_count(table) for table in method.rows_in) > ROWS_INLINE_MAX
 
     async def _run_apart(self, method: Method, request: Any, consistency: Consistency) -> Any:
-        # The view is opened here, where it is proven that it may be; the thread only reads in it.
-        with self._machine.read() as view:
-            query = self._query(view, None, consistency)
-            return await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
+        # A view is opened when a thread is free, not before: there are only so many, and commits need them too.
+        # What was proven before the wait still holds: it was proven after the read arrived, and the view is newer.
+        async with self._turns:
+            with self._machine.read() as view:
+                query = self._query(view, None, consistency)
+                return await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
 
     def _kept(
         self, method: Method, keeping: Keeping, query: Query, request: Any, watch_set: WatchSet
