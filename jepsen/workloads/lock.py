@@ -40,7 +40,7 @@ from jepsen.history import Operation, Outcome
 from jepsen.workloads.keys import cas_index, choose_mode, number, numbers, read_finally, text_of
 from jepsen.workloads.workload import Worker, Workload
 
-LOCKS_COUNT = 3
+LOCKS_COUNT = 4
 DELAYS_S = (0, 1, 2)
 """Lock delays that sessions ask for."""
 OLD_NUMBERS_MAX = 3
@@ -119,7 +119,7 @@ class Lock(Workload):
         elif dice < 0.85:
             await self._give(worker, "release", belief.lock, belief.session)
             self._lose(worker, belief)
-        elif dice < 0.96:
+        elif dice < 0.97:
             await self._destroy(worker, belief)
         else:
             self._lose(worker, belief)  # forgets all about it: it ends by its TTL

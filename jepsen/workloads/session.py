@@ -125,7 +125,7 @@ class Session(Workload):
         keys = [each.key for each in mine.sessions if each.key] + mine.keys
         if chosen is not None and not chosen.has_asked and dice < 0.3:
             await self._acquire(worker, chosen)
-        elif chosen is not None and dice < 0.35:
+        elif chosen is not None and chosen.is_renewed and dice < 0.35:
             await self._destroy(worker, mine, chosen)
         elif mine.is_passing and dice < 0.4 and any(each.check for each in mine.sessions):
             await self._set_check(worker, mine, "critical")
