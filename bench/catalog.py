@@ -32,13 +32,16 @@ DNS_TIMEOUT_S = 60.0
 
 
 def registration(node: str, service: str, service_id: str, output: str) -> str:
-    """The body of a registration: a node with its own check, an instance, and a check of it, all passing."""
+    """The body of a registration: a node with its own check, an instance, and a check of it, all passing.
+
+    The node's check is not `serfHealth`: nodes that gossip has but does not know are taken out of the catalog.
+    """
     return json.dumps({
         "Node": node, "Address": "10.1.2.3", "NodeMeta": {"zone": "a"},
         "Service": {"ID": service_id, "Service": service, "Tags": ["v1", "blue"], "Port": 8080,
                     "Meta": {"version": "1"}},
         "Checks": [
-            {"CheckID": "serfHealth", "Name": "Serf Health Status", "Status": "passing", "Output": "Agent alive"},
+            {"CheckID": "host-alive", "Name": "Host Alive Status", "Status": "passing", "Output": "Host alive"},
             {"CheckID": f"service:{service_id}", "Name": "HTTP", "ServiceID": service_id, "Status": "passing",
              "Output": output},
         ],

@@ -99,12 +99,12 @@ class HTTP:
 
     async def get(self, key: str, *, mode: str = "default") -> tuple[Entry | None, int]:
         """Return the key (None: it does not exist) and the answer's index."""
-        reply = await self.request("GET", f"/v1/kv/{quote(key)}{_query(mode=mode)}", is_write=False)
+        reply = await self.request("GET", f"/v1/kv/{quote(key)}{query_of(mode=mode)}", is_write=False)
         return _one_entry(reply), reply.index
 
     async def scan(self, prefix: str, *, mode: str = "default") -> tuple[list[Entry], int]:
         """Return all keys under a prefix, and the answer's index."""
-        reply = await self.request("GET", f"/v1/kv/{quote(prefix)}{_query(mode=mode, recurse='')}", is_write=False)
+        reply = await self.request("GET", f"/v1/kv/{quote(prefix)}{query_of(mode=mode, recurse='')}", is_write=False)
         return _entries(reply), reply.index
 
     async def wait(
@@ -112,7 +112,7 @@ class HTTP:
     ) -> tuple[list[Entry], int]:
         """A blocking query from `index` on; returns what it shows (empty: nothing there) and the answer's index."""
         more = {"recurse": ""} if recurse else {}
-        query = _query(mode=mode, index=str(index), wait=f"{wait_s:g}s", **more)
+        query = query_of(mode=mode, index=str(index), wait=f"{wait_s:g}s", **more)
         timeout_s = wait_s * 17 / 16 + self._timeout_s
         reply = await self.request("GET", f"/v1/kv/{quote(key)}{query}", is_write=False, timeout_s=timeout_s)
         return _entries(reply), reply.index
@@ -121,13 +121,13 @@ class HTTP:
         """Write the key; with `cas` only if its modify index is that (0: if it does not exist). False: it was not."""
         query = "" if cas is None else f"?cas={cas}"
         reply = await self.request("PUT", f"/v1/kv/{quote(key)}{query}", value.encode("utf-8"), is_write=True)
-        return _said_true(reply)
+        return said_true(reply)
 
     async def delete(self, key: str, *, cas: int | None = None) -> bool:
         """Delete the key; with `cas` only if its modify index is that."""
         query = "" if cas is None else f"?cas={cas}"
         reply = await self.request("DELETE", f"/v1/kv/{quote(key)}{query}", is_write=True)
-        return _said_true(reply)
+        return said_true(reply)
 
     async def txn(
         self, operations: list[dict[str, Any]], *, is_write: bool = True, mode: str = ""
@@ -137,7 +137,7 @@ class HTTP:
         Returns the results; None: it was rolled back (409). `mode` counts where nothing is written.
         """
         body = json.dumps([{"KV": _with_encoded_value(operation)} for operation in operations]).encode()
-        reply = await self.request("PUT", f"/v1/txn{_query(mode=mode)}", body, is_write=is_write, passing=(409,))
+        reply = await self.request("PUT", f"/v1/txn{query_of(mode=mode)}", body, is_write=is_write, passing=(409,))
         if reply.status == 409:
             return None
         return [_entry(result["KV"]) for result in reply.json().get("Results") or []]
@@ -208,14 +208,16 @@ class Client:
         self.http.close()
 
 
-def _query(*, mode: str, **more: str) -> str:
+def query_of(*, mode: str, **more: str) -> str:
+    """Return the query of a read in this mode, with what else is asked."""
     words = dict(more)
     if mode in ("stale", "consistent"):
         words[mode] = ""
     return "?" + urlencode(words) if words else ""
 
 
-def _said_true(reply: Reply) -> bool:
+def said_true(reply: Reply) -> bool:
+    """Return whether a write was done; raises CallFailed where there is no such thing."""
     if reply.status == 404:
         raise CallFailed("404")
     return reply.body.strip() == b"true"

@@ -41,4 +41,5 @@ def facts_of(answer: dict[str, Any]) -> dict[str, Any]:
         "commit": int(raft["commit_index"]),
         "applied": int(raft["applied_index"]),
         "last": int(raft["last_log_index"]),
+        "snapshot": int(raft.get("last_snapshot_index", 0)),
     }

@@ -348,7 +348,9 @@ async def _cluster(options: RunOptions) -> AsyncIterator[Cluster | None]:
     environment = {BREAK_VARIABLE: options.mutant} if options.mutant else {}
     if options.needs_subject:
         environment[SEED_VARIABLE] = str(options.seed)
-    words = list(dict.fromkeys(word for fault in options.faults for word in [fault.options]))
+    words = list(
+        dict.fromkeys([each.options for each in options.workloads] + [each.options for each in options.faults])
+    )
     async with AsyncExitStack() as stack:
         network: Network = await stack.enter_async_context(
             opened(options.network, random.Random(f"network {options.seed}"))

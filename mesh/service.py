@@ -100,14 +100,16 @@ class RegisteredService:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopped = True
         self._changed.set()
         self._thread.join()
         try:
             self._client.carry(self._keeping.deregister())
-        except NotFound:
-            return  # somebody else has
+        except MeshError as error:
+            # Somebody else has done it; or the block's own error is the one to be heard of.
+            if kind is None and not isinstance(error, NotFound):
+                raise
 
     def set_status(self, status: CheckStatus | str, output: str = "") -> None:
         """Tell the agent at once, and from then on; errors are waited out."""

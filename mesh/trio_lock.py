@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import trio
 
-from base.errors import MeshError
+from base.errors import InvalidRequest, MeshError
 from mesh.lock_state import (
     LOCK_DELAY_S,
     TTL_S,
@@ -89,10 +89,14 @@ async def lock_in_trio(
 async def semaphore_in_trio(
     client: "TrioClient", prefix: str, limit: int, *, value: bytes = b"", **options: Any
 ) -> AsyncGenerator[TrioHeld, None]:
-    """Hold one of `limit` places under a prefix while the block runs; see `lock_in_trio`."""
-    async with _held(
-        client, SemaphoreClaim(prefix=prefix, limit=max(limit, 1), value=value), LeaseOptions(**options)
-    ) as held:
+    """Hold one of `limit` places under a prefix while the block runs; see `lock_in_trio`.
+
+    Raises InvalidRequest, too, for a limit below 1.
+    """
+    if limit < 1:
+        raise InvalidRequest("a semaphore has one place at least")
+    claim = SemaphoreClaim(prefix=prefix, limit=limit, value=value)
+    async with _held(client, claim, LeaseOptions(**options)) as held:
         yield held
 
 

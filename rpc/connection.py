@@ -63,7 +63,9 @@ class Connection:
         idle_timeout_s: float | None = None,
     ) -> None:
         self.caller = caller
-        self.mux = Mux(self, dialler=dialler)
+        self.mux = Mux(self, dialler=dialler, budget=hub.large)
+        if dialler:
+            self.mux.greet()  # leaves with the first request
         self._stream = stream
         self._hub = hub
         self._handler = handler
@@ -73,7 +75,7 @@ class Connection:
         self._marked = False
         """Waiting for the hub's flusher."""
         self._tail: memoryview | None = None
-        """Output that the kernel did not take; a task of its own is sending it."""
+        """Output that the kernel did not take, or part of a large reply; a task of its own is sending it."""
         self._room: trio.Event | None = None
         """Set when output has shrunk."""
         self.bytes_left = 0
@@ -218,7 +220,7 @@ class Connection:
         """Hand output to the kernel. A failure is only noted for `flush`, which may wake callers."""
         mux = self.mux
         out = mux.out
-        if self._tail is not None or not out:
+        if self._tail is not None:
             return None
         while out:
             data = mux.take_out()
@@ -231,16 +233,22 @@ class Connection:
             self.bytes_left += taken
             mux.out_bytes -= taken
             if taken < len(data):
-                self._tail = memoryview(data)[taken:]
-                self._stalled_looks = 0
-                try:
-                    self._hub.spawn(self._send_tail)
-                except Unreachable as error:
-                    return str(error)
-                return None
+                return self._send_later(memoryview(data)[taken:])
         if self._room is not None:
             self._room.set()
             self._room = None
+        if mux.large_waiting:
+            return self._send_later(memoryview(mux.take_out()))
+        return None
+
+    def _send_later(self, data: memoryview) -> str | None:
+        """Have a task of its own send this, and what gathers meanwhile; returns why it cannot."""
+        self._tail = data
+        self._stalled_looks = 0
+        try:
+            self._hub.spawn(self._send_tail)
+        except Unreachable as error:
+            return str(error)
         return None
 
     async def _send_tail(self) -> None:
@@ -254,7 +262,9 @@ class Connection:
                 self._stalled_looks = 0
                 mux.out_bytes -= len(piece)
                 rest = self._tail[len(piece) :]
-                if not rest and mux.out:
+                if not rest and mux.large_waiting:
+                    await trio.lowlevel.checkpoint()  # the kernel may take many parts in a row
+                if not rest and (mux.out or mux.large_waiting):
                     rest = memoryview(mux.take_out())
                 self._tail = rest or None
                 if self._room is not None and mux.out_bytes <= OUT_BYTES_MAX // 2:
@@ -294,7 +304,7 @@ class Connection:
                 while not mux.process() and self._closed_reason is None:
                     self.flush()
                     await self.wait_room(OUT_BYTES_MAX)
-                if mux.out:
+                if mux.out or mux.large_waiting:
                     self.flush()
                 if self._closed_reason is not None:
                     return
@@ -374,7 +384,7 @@ class Connection:
         self._stream.close_now()
         text = self._describe()
         calls = list(mux.calls.values())
-        mux.calls.clear()
+        mux.close()
         for slot in calls:
             arrived = slot.out_position <= self.bytes_left
             self.failed(slot, OutcomeUnknown(text) if arrived else Unreachable(text))
@@ -387,7 +397,6 @@ class Connection:
         for worker in served:
             assert isinstance(worker, Worker)
             hub.cancel_job(worker)
-        mux.out.clear()
         self._tail = None
         if self._room is not None:
             self._room.set()

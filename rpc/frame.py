@@ -31,15 +31,22 @@ END: Final = 7
 CREDIT: Final = 8
 """The receiver of this frame may send so many more bytes: u32 big-endian."""
 PING: Final = 9
-"""Are you there? `seq` 0."""
+"""Are you there? `seq` 0. The body, if there is one, says what the sender knows besides (`FEATURES`)."""
 PONG: Final = 10
-"""Yes. `seq` 0."""
+"""Yes. `seq` 0. With a body, as that of a ping, if the ping had one."""
+LARGE: Final = 11
+"""Announces a reply of the size in the body, u64 big-endian: it comes in parts, and ends the call."""
+PART: Final = 12
+"""The next bytes of such a reply."""
+
+FEATURES: Final = b"\x01"
+"""What this side knows besides the first version, a bit each: 1, large replies. Others' unknown bits are ignored."""
 
 PREFIX_BYTES: Final = 4
 CHUNK_BYTES_MAX: Final = MIB
 """One chunk of a stream."""
 BODY_BYTES_MAX: Final = 4 * MIB
-"""One request or reply. A listing that is larger has to be asked for in parts."""
+"""One request, and one reply in a frame of its own; larger replies come in parts (`rpc/large.py`)."""
 FRAME_BYTES_MAX: Final = BODY_BYTES_MAX + 64 * KIB
 """Body, method name and array: what a receiver accepts behind a length prefix."""
 METHOD_CHARACTERS_MAX: Final = 128

@@ -15,6 +15,7 @@ import trio.lowlevel
 
 from base.errors import Unreachable
 from base.tasks import started_in
+from rpc.large import Budget
 
 TICK_S: Final = 0.1
 """Deadlines are seen this late at most: small against any hold or wait time, and rare enough to cost nothing."""
@@ -59,6 +60,8 @@ class Hub:
 
     def __init__(self) -> None:
         self.connections: set[Member] = set()
+        self.large = Budget()
+        """For the large replies of all connections."""
         self._nursery: trio.Nursery | None = None
         self._dirty: list[Member] = []
         self._flusher: trio.lowlevel.Task | None = None

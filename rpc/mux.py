@@ -8,7 +8,7 @@ table of `rpc/frame.py` is a violation, and closes the connection.
 
 from typing import Any, Final, Protocol
 
-from base.errors import Internal, InvalidRequest, MeshError, RateLimited, TooLarge
+from base.errors import Internal, InvalidRequest, MeshError, RateLimited
 from rpc.errors import ProtocolViolated, error_from_body, error_to_body
 from rpc.flow import CHUNK_COST_BYTES, Flow
 from rpc.frame import (
@@ -18,9 +18,12 @@ from rpc.frame import (
     DATA,
     END,
     ERROR,
+    FEATURES,
     KIB,
+    LARGE,
     METHOD_CHARACTERS_MAX,
     MIB,
+    PART,
     PING,
     PONG,
     REPLY,
@@ -30,6 +33,7 @@ from rpc.frame import (
     FrameReader,
     encode_frame,
 )
+from rpc.large import REPLY_BYTES_MAX, Arriving, Budget, Leaving
 
 CALLS_MAX: Final = 8192
 """Calls in flight in each direction of a connection: 5,000 blocking queries of one agent, and room to work."""
@@ -46,9 +50,11 @@ _ANSWERED: Final = (REQUEST, STREAM, PING)
 class Slot:
     """A call of ours that waits for its answer. `waiter` belongs to the host."""
 
-    __slots__ = ("deadline_s", "out_position", "seq", "waiter")
+    __slots__ = ("arriving", "deadline_s", "out_position", "seq", "waiter")
 
     def __init__(self, waiter: object, deadline_s: float) -> None:
+        self.arriving: Arriving | None = None
+        """A large reply that has begun to come."""
         self.waiter = waiter
         self.deadline_s = deadline_s
         self.seq = 0
@@ -78,11 +84,15 @@ class Host(Protocol):
 class Mux:
     """One connection's calls and streams."""
 
-    __slots__ = ("_held", "_host", "_parity_far", "_reader", "_seq_far", "_seq_near", "calls", "flows", "out",
-                 "out_bytes", "out_bytes_total", "served")  # fmt: skip
+    __slots__ = ("_budget", "_far_takes_large", "_held", "_host", "_leaving", "_parity_far", "_reader", "_seq_far",
+                 "_seq_near", "calls", "flows", "out", "out_bytes", "out_bytes_total", "served")  # fmt: skip
 
-    def __init__(self, host: Host, *, dialler: bool) -> None:
+    def __init__(self, host: Host, *, dialler: bool, budget: Budget | None = None) -> None:
+        """`budget` bounds the large replies of several connections together; without one, those of this one."""
         self._host = host
+        self._budget = budget or Budget()
+        self._leaving = Leaving(self._budget)
+        self._far_takes_large = False
         self._reader = FrameReader()
         self._held: Frame | None = None
         """A frame that waits for room in the output."""
@@ -117,6 +127,7 @@ class Mux:
     def abandon_call(self, slot: Slot) -> None:
         """Nobody waits for this call any more: tell the other side. Does nothing if it has ended."""
         if self.calls.pop(slot.seq, None) is not None:
+            self._forget_arriving(slot)
             self._send(slot.seq, CANCEL, "", b"")
 
     def open_stream(self, method: str, body: bytes) -> Flow:
@@ -138,10 +149,20 @@ class Mux:
 
     def reply(self, seq: int, body: bytes) -> None:
         """Answer their call."""
-        try:
-            self._send(seq, REPLY, "", body)
-        except TooLarge:
-            self.fail(seq, Internal(f"rpc: a reply of {len(body)} bytes exceeds {BODY_BYTES_MAX}"))
+        if len(body) > BODY_BYTES_MAX:
+            self._reply_large(seq, body)
+            return
+        self._send(seq, REPLY, "", body)
+
+    def _reply_large(self, seq: int, body: bytes) -> None:
+        size = len(body)
+        bytes_max = REPLY_BYTES_MAX if self._far_takes_large else BODY_BYTES_MAX
+        if size > bytes_max:
+            self.fail(seq, Internal(f"rpc: a reply of {size} bytes exceeds {bytes_max}"))
+        elif not self._leaving.add(seq, body):
+            self.fail(seq, Internal(f"rpc: no room for a reply of {size} bytes beside others that are under way"))
+        else:
+            self._send(seq, LARGE, "", size.to_bytes(8, "big"))
 
     def fail(self, seq: int, error: MeshError) -> None:
         """Answer their call with an error, or end their stream with it."""
@@ -176,9 +197,20 @@ class Mux:
             self._send(flow.seq, CREDIT, "", credit.to_bytes(4, "big"))
         return chunk
 
+    @property
+    def large_waiting(self) -> bool:
+        """Whether parts of large replies are to be sent once `out` is empty."""
+        return len(self._leaving) > 0
+
     def take_out(self) -> bytes:
         """Remove and return the next output, which there is: small frames joined, a large body as it was given."""
         out = self.out
+        if not out:
+            seq, part = self._leaving.next_part()
+            self._send(seq, PART, "", part)
+            data = b"".join(out)
+            out.clear()
+            return data
         if len(out) == 1:
             return out.pop()
         size = 0
@@ -195,6 +227,18 @@ class Mux:
     def ping(self) -> None:
         """Ask for a sign of life."""
         self._send(0, PING, "", b"")
+
+    def greet(self) -> None:
+        """Tell the other side what we know, and ask what it knows; one of the first version tells nothing."""
+        self._send(0, PING, "", FEATURES)
+
+    def close(self) -> None:
+        """Nothing will be sent or received any more."""
+        for slot in self.calls.values():
+            self._forget_arriving(slot)
+        self.calls.clear()
+        self._leaving.clear()
+        self.out.clear()
 
     def _send(self, seq: int, kind: int, method: str, body: bytes) -> None:
         size = encode_frame(seq, kind, method, body, self.out)
@@ -219,6 +263,9 @@ class Mux:
             if kind == REPLY:
                 slot = calls.pop(frame.seq, None)
                 if slot is not None:
+                    if slot.arriving is not None:
+                        calls[frame.seq] = slot
+                        raise ProtocolViolated("a second reply instead of the rest of the first")
                     host.replied(slot, frame.body)
             elif self.out_bytes > OUT_BYTES_MAX and kind in _ANSWERED:
                 # Only what makes more output has to wait: if two full sides stopped reading replies, none ever moved.
@@ -252,6 +299,7 @@ class Mux:
             self._error(frame)
         elif kind == CANCEL:
             served = self.served.pop(seq, None)
+            self._leaving.drop(seq)
             flow = self.flows.get(seq) if seq & 1 == self._parity_far else None
             if flow is not None:
                 del self.flows[seq]
@@ -260,13 +308,58 @@ class Mux:
         elif kind == STREAM:
             self._stream(frame)
         elif kind == PING:
-            self._send(0, PONG, "", b"")
+            self._learn(frame.body)
+            self._send(0, PONG, "", FEATURES if frame.body else b"")
+        elif kind == PONG:
+            self._learn(frame.body)
+        elif kind == LARGE:
+            self._announced(frame)
+        elif kind == PART:
+            self._part(frame)
         elif kind in (DATA, END, CREDIT):
             flow = self.flows.get(seq)
             if flow is not None:
                 self._flow(flow, frame, kind)
-        elif kind != PONG:
+        else:
             raise ProtocolViolated(f"frame of unknown kind {kind}")
+
+    def _learn(self, features: bytes) -> None:
+        if features:
+            self._far_takes_large = bool(features[0] & FEATURES[0])
+
+    def _announced(self, frame: Frame) -> None:
+        slot = self.calls.get(frame.seq)
+        if slot is None:
+            return
+        size = int.from_bytes(frame.body, "big")
+        if len(frame.body) != 8 or size <= BODY_BYTES_MAX or slot.arriving is not None:
+            raise ProtocolViolated("a large reply that is none, or is announced twice")
+        if size > REPLY_BYTES_MAX:
+            text = f"exceeds {REPLY_BYTES_MAX}"
+        elif not self._budget.take(size):
+            text = "has no room beside others that are under way"
+        else:
+            slot.arriving = Arriving(size)
+            return
+        self.abandon_call(slot)
+        self._host.failed(slot, Internal(f"rpc: a reply of {size} bytes {text}"))
+
+    def _part(self, frame: Frame) -> None:
+        slot = self.calls.get(frame.seq)
+        if slot is None:
+            return
+        if slot.arriving is None:
+            raise ProtocolViolated("a part of a reply that was not announced")
+        body = slot.arriving.part_received(frame.body)
+        if body is not None:
+            del self.calls[frame.seq]
+            self._forget_arriving(slot)
+            self._host.replied(slot, body)
+
+    def _forget_arriving(self, slot: Slot) -> None:
+        if slot.arriving is not None:
+            self._budget.give(slot.arriving.size)
+            slot.arriving = None
 
     def _flow(self, flow: Flow, frame: Frame, kind: int) -> None:
         if kind == DATA:
@@ -286,6 +379,7 @@ class Mux:
             raise ProtocolViolated(str(malformed)) from malformed
         slot = self.calls.pop(frame.seq, None)
         if slot is not None:
+            self._forget_arriving(slot)
             self._host.failed(slot, error)
             return
         flow = self.flows.get(frame.seq)

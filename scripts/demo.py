@@ -242,12 +242,13 @@ class Demo:
         self.say("[bold green]everything held[/]: nothing acknowledged is lost, no change missed, no failure unnoticed")
 
     def print_addresses(self, data: Path) -> None:
-        table = Table("node", "HTTP", "DNS", "RPC", "gossip", "pid")
+        table = Table("node", "HTTP", "DNS", "RPC", "pid")
         for node in self.cluster.nodes:
             rpc = node.rpc_address if node in self.cluster.servers else ""
-            table.add_row(node.name, node.http_address, node.dns_address, rpc, node.gossip_address, str(node.pid))
+            table.add_row(node.name, node.http_address, node.dns_address, rpc, str(node.pid))
         self.console.print(table)
         mesh = Path(sys.executable).parent / "mesh"
+        self.say(f"the web page: http://{self.agent.http_address}/ui/")
         self.say(
             f"data and logs are in {data}; try: {mesh} kv get -http-addr=http://{self.agent.http_address} {WATCHED}"
         )

@@ -29,6 +29,8 @@ from fsm.watch import WatchSet
 from server.endpoints.registry import Method
 from structs.query import Consistency
 
+Evaluated = tuple[Any, WatchSet, int]
+"""A reply, what it read, and a raft index at which it was what would be answered."""
 RERUNS_PER_PASS = 64
 """Groups that are run again before other tasks get a turn."""
 
@@ -79,16 +81,23 @@ class BlockingQueries:
         *,
         register: Callable[[WatchSet, Group], Any],
         unregister: Callable[[Any], None],
-        evaluate: Callable[[Method, Any, Consistency], tuple[Any, WatchSet, int]],
+        evaluate: Callable[[Method, Any, Consistency], Evaluated | None],
+        evaluate_apart: Callable[[Method, Any, Consistency], Awaitable[Evaluated]],
+        unchanged: Callable[[Method, Any], tuple[WatchSet, int] | None],
         prove: Callable[[Consistency], Awaitable[None]],
         prove_nowait: Callable[[Consistency], bool],
         raft_index_visible: Callable[[], int],
         waiting_max: int,
     ) -> None:
-        """`evaluate` returns reply, watch set and the raft index of the view; `prove` raises a MeshError."""
+        """`evaluate` returns None where only `evaluate_apart` may do it; `prove` raises a MeshError. `unchanged` says
+        what to watch, at which raft index, where it is known without evaluating that there is no newer answer."""
         self._register = register
         self._unregister = unregister
         self._evaluate = evaluate
+        self._evaluate_apart = evaluate_apart
+        self._unchanged = unchanged
+        self._apart: list[Group] = []
+        """Fired groups whose answers take long, of one pass."""
         self._prove = prove
         self._prove_nowait = prove_nowait
         self._raft_index_visible = raft_index_visible
@@ -160,7 +169,8 @@ class BlockingQueries:
                     if position % RERUNS_PER_PASS == RERUNS_PER_PASS - 1:
                         await trio.lowlevel.checkpoint()
                 if consistent:
-                    nursery.start_soon(self._run_consistent, consistent)
+                    nursery.start_soon(self._run_consistent, consistent, nursery)
+                self._start_apart(nursery)
 
     def statistics(self) -> BlockingStatistics:
         """How many wait, and how many were woken for nothing."""
@@ -172,7 +182,7 @@ class BlockingQueries:
             refused_total=self._refused_total,
         )
 
-    async def _run_consistent(self, groups: list[Group]) -> None:
+    async def _run_consistent(self, groups: list[Group], nursery: trio.Nursery) -> None:
         try:
             await self._prove(Consistency.CONSISTENT)
         except MeshError:
@@ -183,17 +193,49 @@ class BlockingQueries:
         for group in groups:
             if self._groups.get(group.key) is group:
                 self._run_again(group)
+        self._start_apart(nursery)
+
+    def _start_apart(self, nursery: trio.Nursery) -> None:
+        groups, self._apart = self._apart, []
+        for group in groups:
+            nursery.start_soon(self._run_again_apart, group)
 
     def _run_again(self, group: Group) -> None:
         try:
-            reply, watch_set, _ = self._evaluate(group.method, group.request, group.consistency)
+            found = self._evaluate(group.method, group.request, group.consistency)
         except MeshError:
             self._finish(group, None)
             return
+        if found is None:
+            unchanged = self._unchanged(group.method, group.request)
+            if unchanged is None or not group.handle.active:
+                self._apart.append(group)
+            else:
+                self._park(group, unchanged[0])
+            return
+        reply, watch_set, _ = found
         abandoned = not group.handle.active
         if abandoned or reply.meta.index > group.index_min:
             self._finish(group, reply)
             return
+        self._park(group, watch_set)
+
+    async def _run_again_apart(self, group: Group) -> None:
+        """Run again what takes long. A group that may not be evaluated any more, or not in time, evaluates itself."""
+        try:
+            reply, watch_set, raft_index = await self._evaluate_apart(group.method, group.request, group.consistency)
+        except MeshError:
+            reply = None
+        if self._groups.get(group.key) is not group:
+            return
+        if reply is None or not group.handle.active or reply.meta.index > group.index_min:
+            self._finish(group, reply)
+        elif raft_index == self._raft_index_visible():
+            self._park(group, watch_set)
+        else:
+            self._finish(group, None)
+
+    def _park(self, group: Group, watch_set: WatchSet) -> None:
         self._unchanged_total += 1
         self._unregister(group.handle)
         group.fired = False

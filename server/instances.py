@@ -1,9 +1,13 @@
 """The instances of a service that a request asks for. Source: HTTP API, sections 2 and 3; state store, section 3."""
 
 from collections.abc import Iterable
+from itertools import islice
+from typing import Final
 
 from fsm.store import checks, nodes, services
-from fsm.store.store import View
+from fsm.store.store import ReadView, View
+from fsm.store.tables import NODES, SERVICES
+from fsm.watch import WatchSet
 from server.near import sorted_near
 from structs.catalog import HealthCheck, Node, ServiceInstance, ServiceRequest
 
@@ -38,3 +42,26 @@ def with_checks(view: View, instances: Iterable[ServiceInstance]) -> list[Servic
         own = checks.of_instance(view, name, instance.service.service_id)
         found.append(ServiceInstance(node=instance.node, service=instance.service, checks=of_nodes[name] + own))
     return found
+
+
+COUNTED_MAX: Final = 2_000
+"""Instances that are counted before an answer is made of them."""
+ROWS_AN_INSTANCE: Final = 4
+"""An instance, its node, a check of each."""
+
+
+def rows_of_instances(view: ReadView, request: ServiceRequest) -> int:
+    """Return about how many rows `instances_of` and their checks are; past some thousands it does not matter."""
+    every = view.rows_count(SERVICES)
+    if every <= COUNTED_MAX // ROWS_AN_INSTANCE or (request.address and not request.service):
+        return every
+    found = services.rows_of_name(view, request.service, connect=request.connect)
+    return ROWS_AN_INSTANCE * sum(1 for _ in islice(found, COUNTED_MAX))
+
+
+def watch_instances(watch_set: WatchSet, request: ServiceRequest) -> None:
+    """Watch everything that an answer about instances holds."""
+    if request.address and not request.service:
+        watch_set.table(NODES.name).table(SERVICES.name)
+    else:
+        services.watch_name(watch_set, request.service)

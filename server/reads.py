@@ -20,10 +20,10 @@ from base.telemetry import TELEMETRY, samples
 from fsm.machine import Machine
 from fsm.store.store import ReadView
 from fsm.watch import WatchSet
-from server.blocking import BlockingQueries
+from server.blocking import BlockingQueries, Evaluated
 from server.consensus import Consensus
 from server.endpoints.registry import Keeping, Method, Query
-from server.replies import Replies, with_meta
+from server.replies import Replies, epoch_of, with_meta
 from structs.query import Consistency
 
 WAIT_S_DEFAULT = 300.0
@@ -50,11 +50,14 @@ class Reads:
         self._hold_s = hold_s
         self.replies = Replies()
         self._threads = trio.CapacityLimiter(THREADS_MAX)
+        self._long_reads = trio.Semaphore(THREADS_MAX)
         watches = machine.watches
         self.blocking = BlockingQueries(
             register=watches.register,
             unregister=watches.unregister,
             evaluate=self._evaluate,
+            evaluate_apart=self._evaluate_apart,
+            unchanged=self._unchanged,
             prove=self._prove,
             prove_nowait=self._prove_nowait,
             raft_index_visible=lambda: machine.raft_index_visible,
@@ -67,18 +70,12 @@ class Reads:
         if options.index_min:
             return None
         consistency = options.consistency
-        if method.rows_in and self._is_long(method):
-            return None
         if consistency is Consistency.DEFAULT:
             if not self._raft.lease_valid():
                 return None
-            if method.keeping is None:
-                with self._machine.read() as view:
-                    return method.handler(Query(view, None, True, 0, consistency), request)
-            return self._run(method, request, consistency)
-        if consistency is Consistency.STALE:
-            return self._run(method, request, consistency)
-        return None
+        elif consistency is not Consistency.STALE:
+            return None
+        return self._run(method, request, consistency)
 
     async def answer(self, method: Method, request: Any, *, deadline_s: float) -> Any:
         """Return the reply, blocking as the request asks but not beyond `deadline_s` (trio's clock).
@@ -86,14 +83,22 @@ class Reads:
         Raises NoLeader where this server does not lead (any more), NotReady, RateLimited.
         """
         options = request.options
+        consistency = options.consistency
         while True:
-            if not self._prove_nowait(options.consistency):
-                await self._prove(options.consistency)
-            if not options.index_min and method.rows_in and self._is_long(method):
-                return await self._run_apart(method, request, options.consistency)
+            if not self._prove_nowait(consistency):
+                await self._prove(consistency)
             if not options.index_min:
-                return self._run(method, request, options.consistency)
-            reply, watch_set, raft_index = self._evaluate(method, request, options.consistency)
+                reply = self._run(method, request, consistency)
+                return (await self._evaluate_apart(method, request, consistency))[0] if reply is None else reply
+            found = self._evaluate(method, request, consistency)
+            if found is None and trio.current_time() < deadline_s:
+                unchanged = self._unchanged(method, request)
+                if unchanged is not None:
+                    waited = await self.blocking.wait(method, request, *unchanged, deadline_s=deadline_s)
+                    if waited is not None:
+                        return waited
+                    continue
+            reply, watch_set, raft_index = found or await self._evaluate_apart(method, request, consistency)
             if reply.meta.index > options.index_min or trio.current_time() >= deadline_s:
                 return reply
             waited = await self.blocking.wait(method, request, watch_set, raft_index, deadline_s=deadline_s)
@@ -119,49 +124,82 @@ class Reads:
         await self._raft.confirm_leadership(timeout_s=self._hold_s)
         _consistent_ms.since(begun_s)
 
-    def _evaluate(self, method: Method, request: Any, consistency: Consistency) -> tuple[Any, WatchSet, int]:
+    def _evaluate(self, method: Method, request: Any, consistency: Consistency) -> Evaluated | None:
+        """Return the reply, what it read and the view's raft index; None if that takes too long to do it here."""
         watch_set = WatchSet()
         with self._machine.read() as view:
             query = self._query(view, watch_set, consistency)
             if method.keeping is not None:
-                reply, watch_set = self._kept(method, method.keeping, query, request, watch_set)
-            else:
-                reply = method.handler(query, request)
-            return reply, watch_set, view.raft_index
+                kept = self._kept(method, method.keeping, query, request, watch_set)
+                return kept and (*kept, view.raft_index)
+            if _is_long(method, view, request):
+                return None
+            return method.handler(query, request), watch_set, view.raft_index
 
     def _run(self, method: Method, request: Any, consistency: Consistency) -> Any:
+        """Return the reply; None as `_evaluate`."""
         with self._machine.read() as view:
             if method.keeping is not None:
                 watch_set = WatchSet()
                 query = self._query(view, watch_set, consistency)
-                return self._kept(method, method.keeping, query, request, watch_set)[0]
+                kept = self._kept(method, method.keeping, query, request, watch_set)
+                return kept and kept[0]
+            if _is_long(method, view, request):
+                return None
             return method.handler(self._query(view, None, consistency), request)
 
-    def _is_long(self, method: Method) -> bool:
-        """Whether a read goes through so many rows that nobody else should wait for it."""
-        with self._machine.read() as view:
-            return sum(view.rows_count(table) for table in method.rows_in) > ROWS_INLINE_MAX
+    async def _evaluate_apart(self, method: Method, request: Any, consistency: Consistency) -> Evaluated:
+        """Do the same in a thread; whoever had to wait for one finds what was made meanwhile.
 
-    async def _run_apart(self, method: Method, request: Any, consistency: Consistency) -> Any:
-        # The view is opened here, where it is proven that it may be; the thread only reads in it.
+        The raft index is one at which the reply was still what would be made, if possible the present one.
+        """
+        async with self._long_reads:
+            found = self._evaluate(method, request, consistency)
+            if found is not None:
+                return found
+            watch_set = WatchSet()
+            # The view is opened here, after it was proven that it may be; the thread only reads in it.
+            with self._machine.read() as view:
+                query = self._query(view, watch_set, consistency)
+                reply = await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
+                raft_index, epoch = view.raft_index, epoch_of(view)
+                keeping = method.keeping
+                if keeping is not None and (index := keeping.index_of(view, request)):
+                    self.replies.keep(view, self.replies.key_of(method, request), index, reply, keeping, watch_set)
+                    with self._machine.read() as now:
+                        if epoch_of(now) == epoch and keeping.index_of(now, request) == index:
+                            raft_index = now.raft_index
+            return reply, watch_set, raft_index
+
+    def _unchanged(self, method: Method, request: Any) -> tuple[WatchSet, int] | None:
+        """Return what a blocking query has to watch and the raft index, if that can be told without its answer."""
+        keeping = method.keeping
+        if keeping is None or keeping.watch is None:
+            return None
         with self._machine.read() as view:
-            query = self._query(view, None, consistency)
-            return await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
+            if not 0 < keeping.index_of(view, request) <= request.options.index_min:
+                return None
+            watch_set = WatchSet()
+            keeping.watch(watch_set, request)
+            return watch_set, view.raft_index
 
     def _kept(
         self, method: Method, keeping: Keeping, query: Query, request: Any, watch_set: WatchSet
-    ) -> tuple[Any, WatchSet]:
+    ) -> tuple[Any, WatchSet] | None:
         """Return a reply and what it read: the last one to the same request, if it is still what would be made."""
-        index = keeping.index_of(query.view, request)
+        view = query.view
+        index = keeping.index_of(view, request)
         if not index:
-            return method.handler(query, request), watch_set
+            return None if _is_long(method, view, request) else (method.handler(query, request), watch_set)
         key = self.replies.key_of(method, request)
-        entry = self.replies.find(query.view, key, index)
+        entry = self.replies.find(view, key, index)
         if entry is not None:
             return with_meta(entry.reply, query.meta(index)), entry.watch_set
+        if _is_long(method, view, request):
+            return None
         reply = method.handler(query, request)
         assert reply.meta.index == index, method.name
-        self.replies.keep(key, index, reply, keeping.part, watch_set)
+        self.replies.keep(view, key, index, reply, keeping, watch_set)
         return reply, watch_set
 
     def _query(self, view: ReadView, watch_set: WatchSet | None, consistency: Consistency) -> Query:
@@ -170,3 +208,8 @@ class Reads:
             return Query(view, watch_set, True, 0, consistency)
         contact_ms = max(0, int(raft.last_contact_s() * 1000.0))  # below 0: never heard one
         return Query(view, watch_set, raft.leader() is not None, contact_ms, consistency)
+
+
+def _is_long(method: Method, view: ReadView, request: Any) -> bool:
+    """Whether a read goes through so many rows that nobody else should wait for it."""
+    return method.rows_of is not None and method.rows_of(view, request) > ROWS_INLINE_MAX

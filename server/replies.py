@@ -16,14 +16,12 @@ from base import codec
 from base.keeping import Kept
 from fsm.store.store import ReadView
 from fsm.watch import WatchSet
-from server.endpoints.registry import Method
+from server.endpoints.registry import Keeping, Method
 from structs.query import QueryMeta, QueryOptions
 
 REPLIES_COUNT_MAX: Final = 512
 BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all replies, as their records and bytes are estimated."""
-ITEM_BYTES: Final = 2048
-"""What one item of a reply is taken for: an instance with its node and checks, as records and in bytes."""
+"""Of all replies, as their records and bytes are estimated (`Keeping.item_bytes`)."""
 
 
 class Entry:
@@ -62,16 +60,10 @@ class Replies:
 
     def find(self, view: ReadView, key: bytes, index: int) -> Entry | None:
         """Return the reply that is still good in this view, or None."""
-        state = view.state
-        epoch = self._epoch
-        if (
-            epoch is None
-            or epoch[0] is not view.store
-            or epoch[1] != state.generation
-            or epoch[2] != state.index_offset
-        ):
+        epoch = epoch_of(view)
+        if self._epoch != epoch:
             self._kept.clear()
-            self._epoch = (view.store, state.generation, state.index_offset)
+            self._epoch = epoch
             return None
         entry = self._kept.get(key)
         if entry is None or entry.index != index:
@@ -79,11 +71,13 @@ class Replies:
         self.hits_total += 1
         return entry
 
-    def keep(self, key: bytes, index: int, reply: Any, part_name: str, watch_set: WatchSet) -> None:
-        """Keep a reply that was made in the view of the last `find`."""
-        part = getattr(reply, part_name)
+    def keep(self, view: ReadView, key: bytes, index: int, reply: Any, keeping: Keeping, watch_set: WatchSet) -> None:
+        """Keep a reply that was made in this view, unless the state was replaced since."""
+        if self._epoch != epoch_of(view):
+            return
+        part = getattr(reply, keeping.part)
         entry = Entry(index, reply, part, watch_set)
-        self._kept.put(key, entry, ITEM_BYTES * (1 + len(part)))
+        self._kept.put(key, entry, keeping.item_bytes * (1 + len(part)))
         if self._kept.get(key) is entry:
             self._by_part[id(part)] = entry
 
@@ -104,6 +98,12 @@ class Replies:
     def _dropped(self, entry: Entry) -> None:
         if self._by_part.get(id(entry.part)) is entry:
             del self._by_part[id(entry.part)]
+
+
+def epoch_of(view: ReadView) -> tuple[Any, int, int]:
+    """Return what is the same as long as an index means the same."""
+    state = view.state
+    return view.store, state.generation, state.index_offset
 
 
 def with_meta(reply: Any, meta: QueryMeta) -> Any:

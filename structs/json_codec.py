@@ -112,7 +112,7 @@ class Fields:
             raise self._wrong(name, "uint64", value)
         return value
 
-    def int64(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         """Return a signed 64-bit integer, 0 where absent."""
         value = self.get(name)
         if value is None:

@@ -203,6 +203,18 @@ class Builder:
             raw=self._raw(),
         )
 
+    def _dns(self, listen: Sequence[HostPort], *, domain: str, datacenter: str, node_name: str) -> DNSSettings:
+        """Raises ConfigInvalid for templates that cannot be used."""
+        return dns_settings(
+            self._values,
+            domain=domain,
+            alt_domain=self._domain("alt_domain") if self._values["alt_domain"] else "",
+            datacenter=datacenter,
+            node_name=node_name,
+            listen=listen,
+            complain=self._complain,
+        )
+
     def _ui_content_path(self) -> str:
         """Return "" where no page is served."""
         path = "/" + self._values["ui_config.content_path"].strip("/") + "/"
@@ -250,18 +262,6 @@ class Builder:
         if not DOMAIN.match(name + "."):
             self._complain(path, f"{self._values[path]!r} is not a DNS name")
         return name
-
-    def _dns(self, listen: tuple[HostPort, ...], *, domain: str, datacenter: str, node_name: str) -> DNSSettings:
-        values = self._values
-        return dns_settings(
-            values,
-            domain=domain,
-            alt_domain=self._domain("alt_domain") if values["alt_domain"] else "",
-            datacenter=datacenter,
-            node_name=node_name,
-            listen=listen,
-            complain=self._complain,
-        )
 
     def _node_name(self) -> str:
         name: str = self._values["node_name"].strip() or addresses.host_name()

@@ -179,16 +179,20 @@ def _service_answer(context: RequestContext, service_id: str) -> tuple[Response,
 
 async def _when_changed(context: RequestContext, service_id: str, content_hash: str, wait_s: float) -> Response:
     state = context.agent.local.state
+    shown = state.services[service_id].service
     changed = trio.Event()
 
     def look() -> None:
-        changed.set()
+        """Changes of other services and of checks cost a comparison, and wake nobody."""
+        entry = state.services.get(service_id)
+        if entry is None or entry.service is not shown:
+            changed.set()
 
     forget = state.subscribe(look)
     try:
         with trio.move_on_after(wait_s):
             while _service_answer(context, service_id)[1] == content_hash:
-                changed = trio.Event()
+                shown, changed = state.services[service_id].service, trio.Event()
                 await changed.wait()
     finally:
         forget()

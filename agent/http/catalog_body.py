@@ -78,15 +78,15 @@ class CatalogFields(Fields):
 def parse_registration(body: bytes) -> tuple[RegisterCommand, str]:
     """Return the registration in a body and the datacenter that it names."""
     fields = _fields(body, "RegisterRequest")
-    checks = fields.each("Checks", check_of) or []
-    single = fields.inside("Check", check_of)
+    checks = fields.each("Checks", read_check) or []
+    single = fields.inside("Check", read_check)
     command = RegisterCommand(
         node_id=fields.text("ID"),
         node=fields.text("Node"),
         address=fields.text("Address"),
         tagged_addresses=fields.text_map("TaggedAddresses"),
         node_meta=fields.text_map("NodeMeta"),
-        service=fields.inside("Service", service_of),
+        service=fields.inside("Service", read_service),
         checks=checks if single is None else [*checks, single],
         skip_node_update=fields.boolean("SkipNodeUpdate"),
     )
@@ -109,8 +109,8 @@ def _fields(body: bytes, what: str) -> CatalogFields:
     return CatalogFields(value, what)
 
 
-def service_of(fields: CatalogFields) -> NodeService:
-    """Return the service in an object."""
+def read_service(fields: CatalogFields) -> NodeService:
+    """Return the service in an object, without indexes."""
     addresses = fields.get("TaggedAddresses")
     if addresses is not None and not isinstance(addresses, dict):
         raise InvalidRequest(f"TaggedAddresses: expected a map, got {kind_name(addresses)}")
@@ -121,7 +121,7 @@ def service_of(fields: CatalogFields) -> NodeService:
         tags=fields.texts("Tags"),
         address=fields.text("Address"),
         meta=fields.text_map("Meta"),
-        port=fields.int64("Port"),
+        port=fields.integer("Port"),
         enable_tag_override=fields.boolean("EnableTagOverride"),
         proxy_destination=fields.text("ProxyDestination"),
         connect=fields.inside("Connect", _connect) or ServiceConnect(),
@@ -134,11 +134,11 @@ def service_of(fields: CatalogFields) -> NodeService:
 
 
 def _address(fields: CatalogFields) -> ServiceAddress:
-    return ServiceAddress(address=fields.text("Address"), port=fields.int64("Port"))
+    return ServiceAddress(address=fields.text("Address"), port=fields.integer("Port"))
 
 
 def _weights(fields: CatalogFields) -> Weights:
-    return Weights(passing=fields.int64("Passing"), warning=fields.int64("Warning"))
+    return Weights(passing=fields.integer("Passing"), warning=fields.integer("Warning"))
 
 
 def _connect(fields: CatalogFields) -> ServiceConnect:
@@ -156,7 +156,7 @@ def _proxy(fields: CatalogFields) -> ServiceProxy | None:
         destination_service_name=fields.text("DestinationServiceName"),
         destination_service_id=fields.text("DestinationServiceID"),
         local_service_address=fields.text("LocalServiceAddress"),
-        local_service_port=fields.int64("LocalServicePort"),
+        local_service_port=fields.integer("LocalServicePort"),
         config=fields.free_map("Config"),
         upstreams=fields.each("Upstreams", _upstream),
         mode=fields.text("Mode"),
@@ -179,13 +179,13 @@ def _upstream(fields: CatalogFields) -> Upstream:
         destination_name=fields.text("DestinationName"),
         datacenter=fields.text("Datacenter"),
         local_bind_address=fields.text("LocalBindAddress"),
-        local_bind_port=fields.int64("LocalBindPort"),
+        local_bind_port=fields.integer("LocalBindPort"),
         config=fields.free_map("Config"),
     )
 
 
-def check_of(fields: CatalogFields) -> HealthCheck:
-    """Return the check in an object."""
+def read_check(fields: CatalogFields) -> HealthCheck:
+    """Return the check in an object, without indexes."""
     return HealthCheck(
         node=fields.text("Node"),
         check_id=fields.text("CheckID"),

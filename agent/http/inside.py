@@ -21,10 +21,10 @@ class InsideAnswer(msgspec.Struct, frozen=True):
 
 
 class InsideClient:
-    """Reads; never blocked by `block_endpoints`, which is about clients."""
+    """Reads of the API; never blocked by `block_endpoints`, which is about clients."""
 
     def __init__(self, settings: HTTPSettings, delegate: Delegate, agent: AgentInfo) -> None:
-        open_settings = msgspec.structs.replace(settings, block_endpoints=())
+        open_settings = msgspec.structs.replace(settings, block_endpoints=(), ui_content_path="")
         self._dispatcher = Dispatcher(Services(open_settings, delegate, agent))
 
     async def get(self, target: str, *, token: str = "") -> InsideAnswer:

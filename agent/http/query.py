@@ -167,7 +167,9 @@ def parse_query(body: bytes) -> PreparedQuery:
             ),
             service=ServiceQuery(
                 service=service.text("Service"),
-                failover=QueryFailover(nearest_n=failover.int64("NearestN"), datacenters=failover.texts("Datacenters")),
+                failover=QueryFailover(
+                    nearest_n=failover.integer("NearestN"), datacenters=failover.texts("Datacenters")
+                ),
                 only_passing=service.boolean("OnlyPassing"),
                 ignore_check_ids=service.texts("IgnoreCheckIDs"),
                 near=service.text("Near"),

@@ -6,6 +6,7 @@ the API with the same id. Source: agent specification, sections 2, 4, 6 and 7; H
 """
 
 import random
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -37,6 +38,8 @@ UNKNOWN_CHECK: Final = 'Unknown check ID "{}". Ensure that the check ID is passe
 STATE_FRACTION_MIN: Final = 0.5
 """The stored state of a TTL check is written again when less than this part of its time is left, or it changes."""
 
+_LABEL = re.compile(r"[A-Za-z0-9-]{1,63}\Z")
+"""What a label of DNS may be."""
 _log = get_logger("agent")
 MakeRuns = Callable[[Report, LocalChecks], Runs]
 
@@ -122,6 +125,7 @@ class LocalServices:
                 extra = [check_id for check_id in entry.check_ids if check_id not in kept]
             self.state.check_room(service.service_id, definition.checks)
             await self._on_disk(_save, service, definition.checks, token, extra)
+            _tell_of_odd_names(service)
             self.state.put_service(service, token=token, origin=Origin.API)
             for spec in definition.checks:
                 self._put_check(spec, token=token, origin=Origin.API, keeps_status=True)
@@ -343,6 +347,7 @@ class LocalServices:
     def _put_services(self, *, restores: bool = False) -> None:
         """Claim the services that files define, with their checks."""
         for row in self._definitions.services:
+            _tell_of_odd_names(row.service)
             self.state.put_service(row.service, token=row.token, origin=Origin.FILE)
             for spec in row.checks:
                 self._put_check(spec, token=row.token, origin=Origin.FILE, keeps_status=True, restores=restores)
@@ -373,6 +378,15 @@ class LocalServices:
             files.forget_service(row.service.service_id)
         for spec in _specs(self._definitions):
             files.forget_definition(spec.check_id)
+
+
+def _tell_of_odd_names(service: NodeService) -> None:
+    """Log what DNS cannot answer for (agent specification, section 9)."""
+    if _LABEL.match(service.service) is None:
+        _log.warn("a service cannot be found by DNS, because of its name", service=service.service)
+    odd = [tag for tag in service.tags or () if _LABEL.match(tag) is None]
+    if odd:
+        _log.debug("a service cannot be found by DNS by some of its tags", service=service.service, tags=odd[:8])
 
 
 def _save(files: LocalFiles, service: NodeService | None, specs: list[CheckSpec], token: str, extra: list[str]) -> None:

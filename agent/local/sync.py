@@ -40,7 +40,8 @@ SERVER_UP_S_MAX: Final = 3.0
 NODES_UNSCALED_MAX: Final = 128
 DEBOUNCE_S: Final = 0.02
 """Changes that come together travel together; nobody waits longer than this for company."""
-WRITES_AT_ONCE: Final = 16
+WRITES_AT_ONCE: Final = 64
+"""The log takes what comes together in one round: with few at once, many services would wait for many rounds."""
 WAIT_S_MAX: Final = 30.0
 """How long whoever changed something waits for the catalog to hear of it."""
 _REFUSALS = (Refused, InvalidRequest, NotFound, TooLarge)

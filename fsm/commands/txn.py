@@ -1,7 +1,7 @@
 """Applies transactions: operations in order, each seeing the earlier ones, all or nothing.
 
 Source: state store specification, section 6; modern deltas, section 7. Every operation is attempted and every one
-that fails is reported. The verbs stand in a table; those on nodes, services and checks in txn_catalog.py.
+that fails is reported. The verbs on keys stand in a table, those on nodes, services and checks in txn_catalog.py.
 """
 
 from collections.abc import Callable

@@ -76,11 +76,16 @@ def of_name(view: View, name: str, *, connect: bool = False) -> Iterator[tuple[b
 
     `connect`: instances that take mesh connections for this name, instead of those that have it.
     """
-    mark = secondary.SERVICES_BY_DESTINATION if connect else secondary.SERVICES_BY_NAME
-    for row_key in view.found(mark, key(name)):
+    for row_key in rows_of_name(view, name, connect=connect):
         row = view.get(SERVICES, row_key)
         assert row is not None, "an entry without its row"
         yield row_key[: row_key.index(JOINT_BYTES)], of_row(row)
+
+
+def rows_of_name(view: View, name: str, *, connect: bool = False) -> Iterator[bytes]:
+    """Yield the keys of the rows of a service name, without looking at them."""
+    mark = secondary.SERVICES_BY_DESTINATION if connect else secondary.SERVICES_BY_NAME
+    return view.found(mark, key(name))
 
 
 def with_address(view: View, address: str) -> Iterator[tuple[bytes, NodeService]]:

@@ -27,12 +27,17 @@ WAKE_WITHIN_NS = 1_500_000_000
 milliseconds), well below the time of a wait."""
 
 
-def check(history: History, *, wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
-    """Judge the workload `watch`."""
+def check_health(history: History) -> Verdict:
+    """Judge the workload `health-watch`."""
+    return check(history, workload="health-watch")
+
+
+def check(history: History, *, workload: str = "watch", wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
+    """Judge the workload `watch`, or another one of the same words."""
     findings = Findings()
     windows = Windows([*history.faults, *history.stalls])
     servers = {each.node for each in history.observations if "term" in each.facts}
-    operations = history.of("watch")
+    operations = history.of(workload)
     lists = [each for each in operations if each.function == "wait_all" and each.outcome is Outcome.OK]
     keys = by_key(each for each in operations if each.function != "wait_all")
     for prefix, of_prefix in by_key(lists).items():
@@ -59,8 +64,8 @@ def check(history: History, *, wake_within_ns: int = WAKE_WITHIN_NS) -> Verdict:
     if unread:
         summary += f"; no final read of {unread:,} keys"
     return findings.verdict(
-        checker="watch",
-        workload="watch",
+        checker=workload,
+        workload=workload,
         decided=not unread,
         summary=summary,
         checked_count=len(operations),

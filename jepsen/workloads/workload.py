@@ -35,6 +35,8 @@ class Workload(ABC):
     workers_count: ClassVar[int] = 6
     rate_hz: ClassVar[float] = 20.0
     """Steps a second of one worker, at most; the run scales it."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Options of the command line that all nodes of the run are started with. A cluster of others may not have them."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

@@ -3,16 +3,19 @@
 Source: HTTP API, section 2; state store specification, sections 2 and 3.
 """
 
+from typing import Final
+
 from acl.access import node_read, node_write, service_read
 from base.errors import Refused
 from base.expression import compiled
 from fsm.commands.registry import DEREGISTER, REGISTER, Refusal, encode_command
 from fsm.store import catalog, indexes, nodes, services
 from fsm.store.names import key, under
-from fsm.store.store import View
+from fsm.store.store import ReadView, View
 from fsm.store.tables import NODES, SERVICES
-from server.endpoints.registry import Call, Keeping, Kind, Query, method
-from server.instances import instances_of
+from fsm.watch import WatchSet
+from server.endpoints.registry import Call, Keeping, Kind, Query, all_rows, method
+from server.instances import instances_of, rows_of_instances, watch_instances
 from server.near import sorted_near
 from structs.catalog import (
     DeregisterRequest,
@@ -30,6 +33,9 @@ from structs.catalog import (
 from structs.catalog_json import ServiceNodeJSON, service_node_json
 from structs.cluster import Empty
 from structs.registration import check_deregistration, completed
+
+NODE_BYTES: Final = 1024
+"""What one node is taken for among kept replies."""
 
 
 @method("Catalog.Register", request=RegisterRequest, reply=Empty, access=node_write("command.node"), kind=Kind.WRITE)
@@ -67,18 +73,27 @@ async def _proposed(call: Call, command: bytes) -> Empty:
     return result
 
 
+def _index_of_list(view: View, request: ListNodesRequest) -> int:
+    return 0 if request.source.node else indexes.of_tables(view, NODES.name)
+
+
+def _watch_nodes(watch_set: WatchSet, request: ListNodesRequest) -> None:
+    watch_set.table(NODES.name)
+
+
 @method(
     "Catalog.ListNodes",
     request=ListNodesRequest,
     reply=ListNodesReply,
     access=node_read(),
     kind=Kind.READ,
-    rows_in=(NODES,),
+    keeping=Keeping("nodes", _index_of_list, _watch_nodes, item_bytes=NODE_BYTES),
+    rows_of=all_rows(NODES),
 )
 def list_nodes(query: Query, request: ListNodesRequest) -> ListNodesReply:
     """All nodes, or those with certain metadata, by name or nearest first."""
     if query.watch_set is not None:
-        query.watch_set.table(NODES.name)
+        _watch_nodes(query.watch_set, request)
     view = query.view
     found = list(nodes.every(view, request.node_meta))
     found = sorted_near(view, request.source, request.options, found, lambda node: node.node)
@@ -104,9 +119,22 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
     return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)
 
 
+def _tables_of_services(request: ListServicesRequest) -> tuple[str, ...]:
+    return (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
+
+
 def _index_of_services(view: View, request: ListServicesRequest) -> int:
-    tables = (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
-    return indexes.of_tables(view, *tables)
+    return indexes.of_tables(view, *_tables_of_services(request))
+
+
+def _watch_services(watch_set: WatchSet, request: ListServicesRequest) -> None:
+    for table in _tables_of_services(request):
+        watch_set.table(table)
+
+
+def _rows_of_services(view: ReadView, request: ListServicesRequest) -> int:
+    # Without either, only names that have changed are looked at.
+    return view.rows_count(SERVICES) if request.filter or request.node_meta else 0
 
 
 def _names_that_fit(view: View, request: ListServicesRequest) -> dict[str, list[str]]:
@@ -129,23 +157,21 @@ def _index_of_instances(view: View, request: ServiceRequest) -> int:
     reply=ListServicesReply,
     access=service_read(),
     kind=Kind.READ,
-    keeping=Keeping("services", _index_of_services),
+    keeping=Keeping("services", _index_of_services, _watch_services),
+    rows_of=_rows_of_services,
 )
 def list_services(query: Query, request: ListServicesRequest) -> ListServicesReply:
     """The names of all services, each with the tags of its instances; perhaps only those on certain nodes."""
-    view, tables = query.view, [SERVICES.name]
-    if request.node_meta:
-        tables.append(NODES.name)
+    view = query.view
     if query.watch_set is not None:
-        for table in tables:
-            query.watch_set.table(table)
+        _watch_services(query.watch_set, request)
     if request.filter:
         found = _names_that_fit(view, request)
     elif request.node_meta:
         found = services.names_with_tags_on(view, request.node_meta)
     else:
         found = services.names_with_tags(view)
-    return ListServicesReply(services=found, meta=query.meta(indexes.of_tables(view, *tables)))
+    return ListServicesReply(services=found, meta=query.meta(_index_of_services(view, request)))
 
 
 @method(
@@ -154,16 +180,13 @@ def list_services(query: Query, request: ListServicesRequest) -> ListServicesRep
     reply=ServiceNodesReply,
     access=service_read("service"),
     kind=Kind.READ,
-    keeping=Keeping("instances", _index_of_instances),
+    keeping=Keeping("instances", _index_of_instances, watch_instances),
+    rows_of=rows_of_instances,
 )
 def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     """The instances of a service with their nodes, by node and id or nearest first."""
     view = query.view
-    by_address = bool(request.address) and not request.service
     if query.watch_set is not None:
-        if by_address:
-            query.watch_set.table(NODES.name).table(SERVICES.name)
-        else:
-            services.watch_name(query.watch_set, request.service)
+        watch_instances(query.watch_set, request)
     index = services.index_of_name(view, request.service, NODES.name, SERVICES.name)
     return ServiceNodesReply(instances=instances_of(view, request), meta=query.meta(index))

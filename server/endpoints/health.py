@@ -1,12 +1,15 @@
 """Health.*: checks, and instances with theirs. Source: HTTP API, section 3; state store specification, section 3."""
 
+from typing import Final
+
 from acl.access import node_read, service_read
 from fsm.store import checks, indexes, nodes, services
 from fsm.store.names import under
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, NODES, SERVICES
-from server.endpoints.registry import Keeping, Kind, Query, method
-from server.instances import instances_of, with_checks
+from fsm.watch import WatchSet
+from server.endpoints.registry import Keeping, Kind, Query, all_rows, method
+from server.instances import instances_of, rows_of_instances, watch_instances, with_checks
 from server.near import sorted_near
 from structs.catalog import (
     ChecksInStateRequest,
@@ -16,6 +19,9 @@ from structs.catalog import (
     ServiceNodesReply,
     ServiceRequest,
 )
+
+CHECK_BYTES: Final = 1024
+"""What one check is taken for among kept replies."""
 
 
 @method("Health.NodeChecks", request=NodeRequest, reply=ChecksReply, access=node_read("node"), kind=Kind.READ)
@@ -27,27 +33,38 @@ def node_checks(query: Query, request: NodeRequest) -> ChecksReply:
     return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(query.view, CHECKS.name)))
 
 
+def _tables_of_state(request: ChecksInStateRequest) -> tuple[str, ...]:
+    return (CHECKS.name, NODES.name) if request.node_meta else (CHECKS.name,)
+
+
+def _index_of_state(view: View, request: ChecksInStateRequest) -> int:
+    return 0 if request.source.node else indexes.of_tables(view, *_tables_of_state(request))
+
+
+def _watch_state(watch_set: WatchSet, request: ChecksInStateRequest) -> None:
+    for table in _tables_of_state(request):
+        watch_set.table(table)
+
+
 @method(
     "Health.ChecksInState",
     request=ChecksInStateRequest,
     reply=ChecksReply,
     access=node_read(),
     kind=Kind.READ,
-    rows_in=(CHECKS,),
+    keeping=Keeping("checks", _index_of_state, _watch_state, item_bytes=CHECK_BYTES),
+    rows_of=all_rows(CHECKS),
 )
 def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
     """All checks in one state ("any": all), by node and id or nearest first; perhaps only of certain nodes."""
-    view, tables = query.view, [CHECKS.name]
-    if request.node_meta:
-        tables.append(NODES.name)
+    view = query.view
     if query.watch_set is not None:
-        for table in tables:
-            query.watch_set.table(table)
+        _watch_state(query.watch_set, request)
     found = list(checks.in_state(view, request.state))
     if request.node_meta:
         found = _on_nodes_with(view, request.node_meta, found)
     found = sorted_near(view, request.source, request.options, found, lambda check: check.node)
-    return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(view, *tables)))
+    return ChecksReply(checks=found, meta=query.meta(indexes.of_tables(view, *_tables_of_state(request))))
 
 
 def _index_of_checks(view: View, request: ServiceRequest) -> int:
@@ -70,13 +87,14 @@ def _index_of_nodes(view: View, request: ServiceRequest) -> int:
     reply=ChecksReply,
     access=service_read("service"),
     kind=Kind.READ,
-    keeping=Keeping("checks", _index_of_checks),
+    keeping=Keeping("checks", _index_of_checks, watch_instances, item_bytes=CHECK_BYTES),
+    rows_of=rows_of_instances,
 )
 def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:
     """The checks of all instances of a service, by node and id or nearest first; perhaps only of certain nodes."""
     view = query.view
     if query.watch_set is not None:
-        services.watch_name(query.watch_set, request.service)
+        watch_instances(query.watch_set, request)
     found = checks.of_service(view, request.service)
     index = indexes.of_tables(view, CHECKS.name)
     if request.node_meta:
@@ -92,13 +110,14 @@ def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:
     reply=ServiceNodesReply,
     access=service_read("service"),
     kind=Kind.READ,
-    keeping=Keeping("instances", _index_of_nodes),
+    keeping=Keeping("instances", _index_of_nodes, watch_instances),
+    rows_of=rows_of_instances,
 )
 def service_nodes(query: Query, request: ServiceRequest) -> ServiceNodesReply:
     """The instances of a service with their nodes, the checks of these and their own."""
     view = query.view
     if query.watch_set is not None:
-        services.watch_name(query.watch_set, request.service)
+        watch_instances(query.watch_set, request)
     found = with_checks(view, instances_of(view, request))
     index = services.index_of_name(view, request.service, NODES.name, SERVICES.name, CHECKS.name)
     return ServiceNodesReply(instances=found, meta=query.meta(index))

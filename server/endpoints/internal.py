@@ -17,8 +17,9 @@ from fsm.store.names import key as row_key
 from fsm.store.names import under
 from fsm.store.store import View
 from fsm.store.tables import CHECKS, KVS, NODES, SERVICES, SESSIONS
+from fsm.watch import WatchSet
 from gossip.keyring import parse_key
-from server.endpoints.registry import METHODS, Call, Kind, Query, method
+from server.endpoints.registry import METHODS, Call, Keeping, Kind, Query, all_rows, method
 from server.gossip import GossipPool
 from structs.catalog import Node, NodeDumpReply, NodeDumpRequest, NodeInfo, NodeRequest
 from structs.event import EVENT_PREFIX, EventFireReply, EventFireRequest
@@ -109,6 +110,8 @@ async def _in_datacenter(call: Call, datacenter: str, request: KeyringRequest, a
 KEYS_SHOWN_MAX: Final = 20
 KEYS_COUNTED_MAX: Final = 1_000
 """Of one session; who holds more is shown with that many."""
+NODE_INFO_BYTES: Final = 16 * 1024
+"""What a node with everything on it is taken for among kept replies."""
 _DUMP_TABLES: Final = (NODES.name, SERVICES.name, CHECKS.name)
 
 
@@ -125,20 +128,29 @@ def node_info(query: Query, request: NodeRequest) -> NodeDumpReply:
     return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
 
 
+def _index_of_dump(view: View, request: NodeDumpRequest) -> int:
+    return indexes.of_tables(view, *_DUMP_TABLES)
+
+
+def _watch_dump(watch_set: WatchSet, request: NodeDumpRequest) -> None:
+    for table in _DUMP_TABLES:
+        watch_set.table(table)
+
+
 @method(
     "Internal.NodeDump",
     request=NodeDumpRequest,
     reply=NodeDumpReply,
     access=node_read(),
     kind=Kind.READ,
-    rows_in=(NODES, SERVICES, CHECKS),
+    keeping=Keeping("nodes", _index_of_dump, _watch_dump, item_bytes=NODE_INFO_BYTES),
+    rows_of=all_rows(NODES, SERVICES, CHECKS),
 )
 def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
     """Every node with its services and checks."""
     view = query.view
     if query.watch_set is not None:
-        for table in _DUMP_TABLES:
-            query.watch_set.table(table)
+        _watch_dump(query.watch_set, request)
     found = [_with_all(view, node) for node in nodes.every(view, {})]
     return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
 

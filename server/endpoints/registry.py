@@ -87,6 +87,10 @@ class Keeping:
     """The field of the reply that is all of it but `meta`, which must be the last one."""
     index_of: Callable[["ReadView", Any], int]
     """(view, request) -> the index that the reply will have; 0: this reply must not be kept."""
+    watch: Callable[["WatchSet", Any], None] | None = None
+    """(watch set, request): adds all that the reply depends on, where that is known without making it."""
+    item_bytes: int = 2048
+    """What one item of the part is taken for, as records and in bytes: an instance with its node and checks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,8 @@ class Method:
     took_ms: Samples
     """How long the leader took, for what only the leader may do."""
     keeping: Keeping | None = None
-    rows_in: "tuple[Table, ...]" = ()
-    """READ: tables that are read from one end to the other; large ones are read in a thread (server/reads.py)."""
+    rows_of: "Callable[[ReadView, Any], int] | None" = None
+    """READ: (view, request) -> about how many rows are read; for many a thread does it (server/reads.py)."""
 
 
 class ByteStream(Protocol):
@@ -142,6 +146,15 @@ STREAMS: dict[str, StreamMethod] = {}
 H = TypeVar("H", bound=Callable[..., Any])
 
 
+def all_rows(*tables: "Table") -> "Callable[[ReadView, Any], int]":
+    """Return the `rows_of` of a method that reads these tables from one end to the other."""
+
+    def rows_of(view: "ReadView", request: Any) -> int:
+        return sum(view.rows_count(table) for table in tables)
+
+    return rows_of
+
+
 def method(
     name: str,
     *,
@@ -150,13 +163,13 @@ def method(
     access: Access,
     kind: Kind,
     keeping: Keeping | None = None,
-    rows_in: "tuple[Table, ...]" = (),
+    rows_of: "Callable[[ReadView, Any], int] | None" = None,
 ) -> Callable[[H], H]:
     """Register an RPC. `access` has no default on purpose: nobody forgets it silently."""
 
     def register(handler: H) -> H:
         _refuse_twice(name)
-        METHODS[name] = Method(name, request, reply, access, kind, handler, samples(name.lower()), keeping, rows_in)
+        METHODS[name] = Method(name, request, reply, access, kind, handler, samples(name.lower()), keeping, rows_of)
         return handler
 
     return register

@@ -8,6 +8,7 @@ import trio.abc
 
 from base.errors import Unreachable
 from base.network import RealNetwork
+from rpc.frame import BODY_BYTES_MAX
 from rpc.pool import RPCPool
 from tests.fakes.rpc_pair import TIMEOUT_S, Pair, ours_of, running_pair
 
@@ -50,6 +51,10 @@ async def call_later(pair: Pair) -> None:
     await pair.call("later", b"x" * 100_000)
 
 
+async def call_large(pair: Pair) -> None:
+    await pair.call("size", str(BODY_BYTES_MAX + 1).encode())
+
+
 async def download(pair: Pair) -> None:
     async with pair.pool.stream(pair.address, "download", b"6") as stream:
         while await stream.receive_chunk():
@@ -75,7 +80,7 @@ async def link(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["dialling", "connected"])
-@pytest.mark.parametrize("function", [call_at_once, call_later, download, upload, link])
+@pytest.mark.parametrize("function", [call_at_once, call_later, call_large, download, upload, link])
 async def test_nothing_stays_behind(function: Callable[[Pair], Awaitable[None]], fresh: bool) -> None:
     async with running_pair() as pair:
         for step in range(1, STEPS_MAX):

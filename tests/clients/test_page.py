@@ -26,6 +26,7 @@ PATIENCE_S = 60
 NOT_OURS = "favicon"
 OPTIONS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,900",
+    "--force-prefers-reduced-motion",  # colours are measured: none may be on its way from one to another
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 import base64
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import consul
@@ -11,17 +10,6 @@ import pytest
 from jepsen.cluster import Cluster
 
 KEYS = ["app/a", "app/b/1", "app/b/2", "app/c"]
-
-
-@pytest.fixture(params=["agent", "server"])
-def client(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Any]:
-    """The library pointed at the client agent, and at a server's embedded agent."""
-    node = cluster.agents[0] if request.param == "agent" else cluster.servers[1]
-    host, _, port = node.http_address.partition(":")
-    found = consul.Consul(host=host, port=int(port))
-    found.kv.delete("app/", recurse=True)
-    yield found
-    found.http.session.close()
 
 
 def test_a_value_is_read_back_with_flags_and_indexes(client: Any) -> None:
@@ -199,3 +187,30 @@ def test_a_key_is_locked_by_one_session_at_a_time(client: Any) -> None:
     assert client.session.destroy(other) is True
     with pytest.raises(consul.ConsulException, match='invalid session "'):
         client.kv.put("app/leader", "", acquire=holder)
+
+
+def test_a_service_is_registered_spoken_for_found_and_deregistered(client: Any) -> None:
+    agent, check_id = client.agent, "service:app/web-1"
+    check = consul.Check.ttl("1h")
+    assert agent.service.register("web", service_id="app/web-1", port=8080, tags=["v1"], meta={"a": "b"}, check=check)
+    assert agent.services()["app/web-1"]["Port"] == 8080
+    assert client.health.service("web", passing=True)[1] == []
+    assert agent.check.ttl_pass(check_id, "fine")
+    assert agent.checks()[check_id]["Output"] == "fine"
+
+    index, found = None, []
+    for _ in range(10):  # the status is on its way to the catalog
+        index, found = client.health.service("web", passing=True, index=index, wait="2s")
+        if found:
+            break
+    assert [(row["Service"]["ID"], row["Service"]["Tags"]) for row in found] == [("app/web-1", ["v1"])]
+
+    assert agent.service.maintenance("app/web-1", True, "upgrade")
+    assert client.health.service("web", passing=True)[1] == []
+    assert agent.service.maintenance("app/web-1", False)
+    assert agent.check.register("memory", check=consul.Check.ttl("1h"), check_id="mem")
+    assert agent.check.deregister("mem")
+    assert agent.maintenance(True, "why")
+    assert agent.maintenance(False)
+    assert agent.service.deregister("app/web-1")
+    assert client.catalog.service("web")[1] == []

@@ -9,7 +9,9 @@ import trio
 from jepsen.client import HTTP, Client
 from jepsen.history import Begin, End, History
 from jepsen.workloads.workload import Worker, Workload
-from tests.fakes.kv_api import Defect, FakeHTTP, World
+from tests.fakes.kv_api import FakeHTTP
+from tests.fakes.services_api import keep_time
+from tests.fakes.store import Defect, World
 
 NODES = ("server-1", "server-2", "server-3")
 DELAY_S_MAX = 0.01
@@ -93,7 +95,8 @@ async def run_in_memory(
             defect=defect,
             defect_share=defect_share,
         )
-        driver = Driver(kind(random.Random(seed)), lambda _: FakeHTTP(world), seed=seed)
+        nursery.start_soon(keep_time, world)
+        driver = Driver(kind(random.Random(seed)), lambda node: FakeHTTP(world, node), seed=seed)
         await driver.work(NODES, duration_s=duration_s)
         world.trouble = 0.0
         world.settle()

@@ -163,7 +163,7 @@ async def library(agent: Node) -> None:
                 keeper = RegisteredService(other, NodeService(service_id="live1", service="live", port=1), ttl_s=3)
                 await trio.to_thread.run_sync(keeper.__enter__)
                 await until(lambda: seen[-1:] == [1])
-                await trio.to_thread.run_sync(keeper.__exit__)
+                await trio.to_thread.run_sync(keeper.__exit__, None)
                 await until(lambda: seen[-1:] == [0])
             nursery.cancel_scope.cancel()
         async with lock_in_trio(client, "trio/.lock", lock_delay_s=0.0) as held:

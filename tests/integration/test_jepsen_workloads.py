@@ -14,7 +14,8 @@ import trio
 from jepsen.client import HTTP
 from jepsen.cluster import Cluster
 from jepsen.workloads.registry import WORKLOADS
-from tests.fakes.kv_api import FakeHTTP, World
+from tests.fakes.kv_api import FakeHTTP
+from tests.fakes.store import World
 from tests.fakes.workload_run import Driver
 
 DURATION_S = 2.0

@@ -12,7 +12,20 @@ import trio.testing
 
 from base.errors import OutcomeUnknown, Unreachable
 from base.network import RealNetwork, SocketStream
-from rpc.frame import CANCEL, CHUNK_BYTES_MAX, DATA, FRAME_BYTES_MAX, PING, REQUEST, STREAM, encode_frame
+from rpc.frame import (
+    CANCEL,
+    CHUNK_BYTES_MAX,
+    DATA,
+    FRAME_BYTES_MAX,
+    LARGE,
+    PART,
+    PING,
+    REPLY,
+    REQUEST,
+    STREAM,
+    encode_frame,
+)
+from rpc.large import LARGE_BYTES_MAX, REPLY_BYTES_MAX
 from rpc.listener import BYTE_RPC, ListenerLimits
 from rpc.mux import OUT_BYTES_MAX
 from tests.fakes.rpc_pair import TIMEOUT_S, Pair, running_pair
@@ -209,3 +222,54 @@ async def test_a_server_that_answers_garbage_ends_the_call_as_unknown() -> None:
             await pair.pool.call(listener.address, "echo", b"", timeout_s=TIMEOUT_S)
         assert await pair.call("echo", b"x") == b"x"
     listener.close()
+
+
+ANNOUNCED = frame(1, LARGE, "", (REPLY_BYTES_MAX // 2).to_bytes(8, "big"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "match"),
+    [
+        (ANNOUNCED + frame(1, PART, "", bytes(CHUNK_BYTES_MAX)), "no answer"),
+        (ANNOUNCED + frame(3, PART, "", b"x") + frame(3, REPLY, "", b"x"), "no answer"),
+        (ANNOUNCED + frame(1, REPLY, "", b"x"), "protocol"),
+        (frame(1, PART, "", b"x"), "protocol"),
+    ],
+    ids=["never ends", "of another call", "replies twice", "unannounced"],
+)
+async def test_a_server_whose_large_reply_is_none_ends_that_call_and_holds_nothing(sent: bytes, match: str) -> None:
+    listener = await RealNetwork().listen("127.0.0.1", 0)
+    async with running_pair() as pair, trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            stream = await listener.accept()
+            await stream.receive_some(1)
+            await stream.send_all(bytes([BYTE_RPC]))
+            await stream.receive_some(1)
+            await stream.send_all(sent)
+            await closed_by_peer(stream)
+            stream.close_now()
+
+        nursery.start_soon(serve)
+        with pytest.raises(OutcomeUnknown, match=match):
+            await pair.pool.call(listener.address, "echo", b"", timeout_s=0.3)
+        assert pair.pool._hub.large.bytes_left == LARGE_BYTES_MAX
+        assert await pair.call("echo", b"x") == b"x"
+        pair.pool.close_peer(listener.address)
+    listener.close()
+
+
+async def test_a_peer_that_asks_for_large_replies_and_reads_none_is_bounded() -> None:
+    async with running_pair() as pair, stranger(pair) as stream:
+        await stream.send_all(frame(0, PING, "", b"\x01"))
+        size = REPLY_BYTES_MAX // 4
+        for seq in range(1, 41, 2):
+            await stream.send_all(frame(seq, REQUEST, "size", str(size).encode()))
+        while len(pair.served.callers) < 20:
+            await trio.lowlevel.checkpoint()
+        (connection,) = pair.accepted()
+        assert connection.mux.out_bytes <= OUT_BYTES_MAX
+        assert pair.listener._hub.large.bytes_left >= 0
+        stream.close_now()
+        while pair.listener._hub.large.bytes_left != LARGE_BYTES_MAX:
+            await trio.lowlevel.checkpoint()

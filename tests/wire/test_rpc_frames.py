@@ -10,6 +10,9 @@ from rpc.frame import (
     DATA,
     END,
     ERROR,
+    FEATURES,
+    LARGE,
+    PART,
     PING,
     PONG,
     REPLY,
@@ -36,6 +39,10 @@ GOLDEN = [
      "0000000a" "94" "07" "08" "a0" "c40400100000"),
     ("ping", Frame(seq=0, kind=PING, method="", body=b""), "00000006" "94" "00" "09" "a0" "c400"),
     ("pong", Frame(seq=0, kind=PONG, method="", body=b""), "00000006" "94" "00" "0a" "a0" "c400"),
+    ("greeting", Frame(seq=0, kind=PING, method="", body=FEATURES), "00000007" "94" "00" "09" "a0" "c40101"),
+    ("large reply", Frame(seq=9, kind=LARGE, method="", body=(5 << 20).to_bytes(8, "big")),
+     "0000000e" "94" "09" "0b" "a0" "c4080000000000500000"),
+    ("part", Frame(seq=9, kind=PART, method="", body=b"x"), "00000007" "94" "09" "0c" "a0" "c40178"),
 ]  # fmt: skip
 
 

@@ -88,7 +88,7 @@ EXCHANGES = [
                 "PUT /v1/txn",
                 b'[{"Node":1}]',
                 status=400,
-                text="Failed to parse body: operation.Node: expected a map, got number",
+                text="Failed to parse body: Node: expected a map, got number",
             ),
             Step("PUT /v1/txn", b'[{"Service":{"Verb":"set","Service":{"Tags":"a"}}}]', status=400),
             Step("PUT /v1/txn", b'[{"Check":{"Check":{"Definition":{"Interval":"x"}}}}]', status=400),

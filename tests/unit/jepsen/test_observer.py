@@ -11,6 +11,7 @@ def test_a_server_s_facts_are_numbers_and_its_role() -> None:
         "commit": 17,
         "applied": 16,
         "last": 18,
+        "snapshot": 0,
     }
 
 

@@ -1,6 +1,8 @@
 """The client for trio: what it repeats, what its errors mean, and where it connects to."""
 
 import socket
+import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from mesh.address import TLSFiles
 from mesh.query import Read
 from mesh.trio_client import TrioClient
 from mesh.watch import watch_key_in_trio
+from tests.fakes.certificates_of_test import authority as certificate_authority
+from tests.fakes.certificates_of_test import server_files
 from tests.fakes.http_agent import Told, fake_agent, script_of
 
 NO_LEADER = Told(status=500, body=b"No cluster leader")
@@ -84,6 +88,32 @@ async def test_a_unix_socket_is_an_address_too(tmp_path: Path) -> None:
         nursery.start_soon(trio.serve_listeners, serve, [served])
         async with TrioClient(f"unix://{path}", environment={}) as client:
             assert await client.kv.keys("") == ["a"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_over_tls_the_agent_must_have_the_name_that_is_expected() -> None:
+    files, (_, authority) = server_files(), certificate_authority("consul")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(str(files.certificate), str(files.key))
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        try:
+            await stream.receive_some(65536)
+            await stream.send_all(b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n["a"]')
+        except trio.BrokenResourceError:
+            return  # the client did not like our name
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_ssl_over_tcp, serve, 0, context, host="127.0.0.1"))
+        address = f"https://127.0.0.1:{listeners[0].transport_listener.socket.getsockname()[1]}"
+        for name, found in (("server.dc1.consul", True), ("another.example", False)):
+            tls = TLSFiles(ca_file=str(authority.certificate), server_name=name)
+            async with TrioClient(address, environment={}, tls=tls, attempts_max=1) as client:
+                if found:
+                    assert await client.kv.keys("") == ["a"]
+                else:
+                    with pytest.raises(Unreachable):
+                        await client.kv.keys("")
         nursery.cancel_scope.cancel()
 
 

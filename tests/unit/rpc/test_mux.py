@@ -65,7 +65,7 @@ def side(*, dialler: bool) -> tuple[Mux, RecordingHost]:
 
 
 def deliver(source: Mux, target: Mux) -> None:
-    while source.out:
+    while source.out or source.large_waiting:
         data = source.take_out()
         source.out_bytes -= len(data)
         target.feed(data)
@@ -158,7 +158,7 @@ def test_a_peer_with_too_many_calls_is_told_so_and_the_connection_lives(monkeypa
     assert [(one, type(error)) for one, error in host.failures] == [(slots[2], RateLimited)]
 
 
-def test_a_reply_that_is_too_large_becomes_an_error_and_does_not_claim_that_nothing_happened() -> None:
+def test_a_peer_of_the_first_version_gets_the_error_it_knows_and_that_does_not_claim_that_nothing_happened() -> None:
     near, host = side(dialler=True)
     far, _ = side(dialler=False)
     near.call(slot(), "slow", b"")

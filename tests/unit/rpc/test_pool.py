@@ -19,9 +19,10 @@ from base.network import RealNetwork, Stream
 from rpc.caller import Caller
 from rpc.connection import Connection
 from rpc.frame import BODY_BYTES_MAX
+from rpc.large import LARGE_BYTES_MAX, REPLY_BYTES_MAX
 from rpc.listener import BYTE_RPC, RPCListener
 from rpc.pool import RPCPool
-from tests.fakes.rpc_pair import TIMEOUT_S, running_pair
+from tests.fakes.rpc_pair import TIMEOUT_S, ours_of, running_pair
 
 
 async def test_many_calls_share_one_connection() -> None:
@@ -105,9 +106,66 @@ async def test_bodies_up_to_the_limit_go_both_ways() -> None:
         assert await pair.call("echo", body) == body
         with pytest.raises(TooLarge):
             await pair.call("echo", body + b"x")
+        for size in (BODY_BYTES_MAX + 1, 5 * BODY_BYTES_MAX):
+            assert await pair.call("size", str(size).encode()) == bytes(size)
         with pytest.raises(Internal, match="exceeds"):
-            await pair.call("size", str(BODY_BYTES_MAX + 1).encode())
+            await pair.call("size", str(REPLY_BYTES_MAX + 1).encode())
         assert await pair.call("echo", b"x") == b"x"
+
+
+async def test_small_calls_overtake_a_large_reply() -> None:
+    async with running_pair() as pair, trio.open_nursery() as nursery:
+        size = 16 * BODY_BYTES_MAX
+        order: list[str] = []
+
+        async def large() -> None:
+            assert len(await pair.call("size", str(size).encode())) == size
+            order.append("large")
+
+        await pair.call("echo", b"")
+        (connection,) = ours_of(pair.pool._hub)
+        nursery.start_soon(large)
+        while not any(slot.arriving for slot in connection.mux.calls.values()):
+            await trio.lowlevel.checkpoint()
+        assert await pair.call("echo", b"x") == b"x"
+        assert await pair.call("later", b"y") == b"y"
+        order.append("small")
+    assert order == ["small", "large"]
+
+
+async def test_a_large_reply_that_nobody_wants_any_more_leaves_nothing_behind() -> None:
+    async with running_pair() as pair:
+        hubs = (pair.pool._hub, pair.listener._hub)
+        await pair.call("echo", b"")
+        (connection,) = ours_of(pair.pool._hub)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pair.call, "size", str(32 * BODY_BYTES_MAX).encode())
+                while not any(slot.arriving for slot in connection.mux.calls.values()):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+        while any(hub.large.bytes_left != LARGE_BYTES_MAX for hub in hubs):
+            await trio.lowlevel.checkpoint()
+        assert await pair.call("echo", b"x") == b"x"
+
+
+async def test_a_connection_that_breaks_in_a_large_reply_leaves_nothing_behind() -> None:
+    async with running_pair() as pair:
+        hubs = (pair.pool._hub, pair.listener._hub)
+        await pair.call("echo", b"")
+        (connection,) = ours_of(pair.pool._hub)
+        async with trio.open_nursery() as nursery:
+
+            async def large() -> None:
+                with pytest.raises(OutcomeUnknown):
+                    await pair.call("size", str(32 * BODY_BYTES_MAX).encode())
+
+            nursery.start_soon(large)
+            while not any(slot.arriving for slot in connection.mux.calls.values()):
+                await trio.lowlevel.checkpoint()
+            connection.close("is cut")
+        while any(hub.large.bytes_left != LARGE_BYTES_MAX for hub in hubs):
+            await trio.lowlevel.checkpoint()
 
 
 async def test_many_large_calls_at_once_all_arrive() -> None:

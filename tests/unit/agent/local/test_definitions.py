@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.local.definitions import (
+    _CHECK_NAMES,
+    _SERVICE_NAMES,
     SIDECAR_TEXT,
     check_from_api,
     check_from_file,
@@ -14,9 +18,10 @@ from agent.local.definitions import (
     spec_from_disk,
 )
 from agent.local.persist import service_tree, spec_tree
-from base.errors import InvalidRequest, TooLarge
+from base.errors import InvalidRequest, MeshError, TooLarge
 from structs.catalog import NodeService, ServiceAddress, ServiceProxy, Upstream, Weights
 from structs.check_spec import CheckSpec
+from structs.json_codec import decode_json, encode_json
 
 FULL = {
     "ID": "web-1",
@@ -279,3 +284,36 @@ def test_what_is_written_to_disk_is_read_as_the_same(body: dict[str, Any]) -> No
     for spec in definition.checks:
         row = {"CheckID": spec.check_id, "Name": spec.name, "Notes": spec.notes, "ServiceID": spec.service_id}
         assert spec_from_disk(spec_tree(spec), row) == spec
+
+
+NAMES = st.sampled_from([*_SERVICE_NAMES, *_CHECK_NAMES, "native", "sidecar_service", "passing", "upstreams", "x"])
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(["1s", "passing", "::"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=4)),
+    max_leaves=8,
+)
+BODIES = st.dictionaries(NAMES, VALUES, max_size=6).map(lambda body: {"name": "n", "ttl": "1s", **body})
+
+
+@given(BODIES)
+def test_whatever_comes_is_understood_or_refused_and_never_a_defect(body: dict[str, Any]) -> None:
+    for read in (service_from_api, check_from_api, service_from_file, check_from_file):
+        try:
+            read(body)
+        except MeshError:
+            continue
+
+
+@given(BODIES)
+def test_whatever_is_understood_survives_the_disk(body: dict[str, Any]) -> None:
+    try:
+        definition = service_from_api(body)
+    except MeshError:
+        return
+    assert service_from_disk(decode_json(encode_json(service_tree(definition.service)))) == definition.service
+    for spec in definition.checks:
+        row = {"CheckID": spec.check_id, "Name": spec.name, "Notes": spec.notes, "ServiceID": spec.service_id}
+        assert spec_from_disk(decode_json(encode_json(spec_tree(spec))), row) == spec

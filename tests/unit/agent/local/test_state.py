@@ -190,3 +190,33 @@ def test_whoever_subscribes_is_told_until_he_takes_it_back() -> None:
     forget()
     put(state, ttl("c"))
     assert len(told) == 4
+
+
+def test_what_was_known_or_gone_in_an_old_revision_is_neither_now() -> None:
+    state = a_state()
+    state.put_service(WEB, token="", origin=Origin.API)
+    first = state.services["web"].revision
+    state.put_service(NodeService(service_id="web", service="web", port=1), token="", origin=Origin.API)
+    state.service_is_known("web", first)
+    assert list(state.dirty_services) == ["web"]
+    state.service_is_known("web", state.services["web"].revision)
+    assert not state.dirty_services
+
+    state.remove_service("web")
+    went = state.gone_services["web"].revision
+    state.put_service(WEB, token="", origin=Origin.API)
+    state.remove_service("web")
+    state.service_is_gone("web", went)
+    assert list(state.gone_services) == ["web"]
+    state.service_is_gone("web", state.gone_services["web"].revision)
+    assert not state.gone_services
+
+    put(state, ttl("c"))
+    state.remove_check("c")
+    went = state.gone_checks["c"].revision
+    put(state, ttl("c"))
+    state.remove_check("c")
+    state.check_is_gone("c", went)
+    assert list(state.gone_checks) == ["c"]
+    state.check_is_gone("c", state.gone_checks["c"].revision)
+    assert not state.is_dirty

@@ -148,6 +148,18 @@ async def test_a_registration_while_the_deregistration_is_under_way_wins() -> No
         assert site.catalog.checks == {}
 
 
+async def test_a_service_that_changes_while_it_is_sent_is_sent_again() -> None:
+    async with running(LocalSite()) as site:
+        site.catalog.gate = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(register, site, WEB)
+            await until(lambda: site.catalog.under_way_count)
+            nursery.start_soon(register, site, {**WEB, "Port": 81})
+            await until(lambda: site.local.state.services["web"].service.port)
+            site.catalog.gate.set()
+        assert site.catalog.services["web"].port == 81
+
+
 async def test_a_status_that_changes_while_it_is_sent_is_sent_again() -> None:
     async with running(LocalSite()) as site:
         await register(site, WEB)

@@ -10,7 +10,7 @@ from jepsen.history import Operation, Outcome
 from jepsen.workloads.append import ATTEMPTS_MAX, Append
 from jepsen.workloads.counter import Counter
 from jepsen.workloads.workload import Worker, Workload
-from tests.fakes.kv_api import Row, entry_of
+from tests.fakes.store import Row, entry_of
 
 
 class Scripted(HTTP):

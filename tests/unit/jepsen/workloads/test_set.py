@@ -9,7 +9,7 @@ from jepsen.client import HTTP, Client, Entry
 from jepsen.history import Operation
 from jepsen.workloads.set import SETTLE_S, Set
 from jepsen.workloads.workload import Worker
-from tests.fakes.kv_api import Row, entry_of
+from tests.fakes.store import Row, entry_of
 
 
 class Lagging(HTTP):

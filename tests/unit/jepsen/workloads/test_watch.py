@@ -10,7 +10,7 @@ from jepsen.client import HTTP, CallFailed, Client, Entry
 from jepsen.history import History, Operation, Outcome
 from jepsen.workloads.watch import ALL, SHARES, WATCHERS, WRITERS_COUNT, Watch
 from jepsen.workloads.workload import Worker
-from tests.fakes.kv_api import Row, entry_of
+from tests.fakes.store import Row, entry_of
 from tests.fakes.workload_run import run_in_memory
 
 
