@@ -25,7 +25,7 @@ from jepsen.network.plain import PlainNetwork
 from jepsen.subject import launch
 
 POLL_INTERVAL_S = 0.02
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_LINES = 60
 RETRY_INTERVAL = "1s"
