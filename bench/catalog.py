@@ -11,6 +11,7 @@ import trio
 from bench.harness import cpu_s, memory_mib, sync_times
 from bench.kv import Bench
 from bench.loads.load import LoadRequest, run_requests
+from bench.many_local import measure_many
 from bench.watchers import time_view
 from jepsen.cluster import Node
 from jepsen.http_client import HTTPConnection, fetch
@@ -208,7 +209,8 @@ async def measure_large(bench: Bench) -> None:
             ("all checks", "/v1/health/state/any"),
             ("critical checks", "/v1/health/state/critical"),
         ):
-            took_ms, writes_ms = [], []
+            took_ms: list[float] = []
+            writes_ms: list[float] = []
             for number in range(LARGE_READS):
                 changed = registration("big-0", "big-0", "big-0", f"changed {name} {number}").encode()
                 await fetch(leader.http_address, "PUT", "/v1/catalog/register", changed)  # what is kept will not do
@@ -245,4 +247,5 @@ PARTS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "dns": measure_dns,
     "idle": measure_idle,
     "large": measure_large,
+    "many": measure_many,
 }
