@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from base import codec
+from base.errors import InvalidRequest
 from base.keeping import Kept
 from fsm.store.store import ReadView
 from fsm.watch import WatchSet
@@ -53,10 +54,13 @@ class Replies:
         return len(self._kept)
 
     def key_of(self, method: Method, request: Any) -> bytes:
-        """Return what decides an answer: the request without how it is to be answered."""
+        """Return what decides an answer: the request without how it is to be answered. b"" if it is no text."""
         options = request.options
         plain = replace(request, options=QueryOptions(token=options.token) if options.token else _PLAIN)
-        return method.name.encode() + b"\0" + codec.encode(plain)
+        try:
+            return method.name.encode() + b"\0" + codec.encode(plain)
+        except InvalidRequest:
+            return b""  # half a character, which only the agent in this process can hand over, finds nothing
 
     def find(self, view: ReadView, key: bytes, index: int) -> Entry | None:
         """Return the reply that is still good in this view, or None."""
