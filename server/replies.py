@@ -47,7 +47,8 @@ class Replies:
     def __init__(self, *, count_max: int = REPLIES_COUNT_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._by_part: dict[int, Entry] = {}
         self._kept: Kept[bytes, Entry] = Kept(count_max=count_max, bytes_max=bytes_max, dropped=self._dropped)
-        self._epoch: tuple[Any, int, int] | None = None
+        self._epoch: tuple[Any, int] | None = None
+        """The store that the kept replies were read from, and how often it had been replaced by restores."""
         self.hits_total = 0
 
     def __len__(self) -> int:
@@ -62,16 +63,10 @@ class Replies:
 
     def find(self, view: ReadView, key: bytes, index: int) -> Entry | None:
         """Return the reply that is still good in this view, or None."""
-        state = view.state
-        epoch = self._epoch
-        if (
-            epoch is None
-            or epoch[0] is not view.store
-            or epoch[1] != state.generation
-            or epoch[2] != state.index_offset
-        ):
+        epoch = (view.store, view.store.restores_total)
+        if epoch != self._epoch:
             self._kept.clear()
-            self._epoch = (view.store, state.generation, state.index_offset)
+            self._epoch = epoch
             return None
         entry = self._kept.get(key)
         if entry is None or entry.index != index:

@@ -110,8 +110,7 @@ class ReadView(View):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.txn.abort()
-        self.store.view_closed(self)
+        self.close()
 
     def close(self) -> None:
         """End the view; its rows may not be used any more."""
@@ -355,6 +354,7 @@ class Batch(View):
         except lmdb.Error as error:
             raise DiskFailed(f"the state in {self.store.path} cannot be written: {error}") from error
         self.store.committed = (txn_id, state)
+        self.store.restores_total += self.replaced
         return state
 
 
@@ -406,6 +406,7 @@ class Store:
         self.views_open: set[ReadView] = set()
         """Adding and removing are atomic, so that views may be opened and closed in any thread."""
         self.closing = False
+        self.restores_total = 0  # after each of them, what anybody remembers of rows is worth nothing
         self._close_lock = threading.Lock()
         self.meta: Any = environment.open_db(b"meta")
         self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]
