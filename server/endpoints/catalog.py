@@ -104,9 +104,13 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
     return NodeServicesReply(node=node, services=services.of_node(view, node.node), meta=meta)
 
 
+def _tables_of_services(request: ListServicesRequest) -> tuple[str, ...]:
+    """Return what decides which names are listed: nodes, too, where they must have something."""
+    return (SERVICES.name, NODES.name) if request.node_meta or request.filter else (SERVICES.name,)
+
+
 def _index_of_services(view: View, request: ListServicesRequest) -> int:
-    tables = (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
-    return indexes.of_tables(view, *tables)
+    return indexes.of_tables(view, *_tables_of_services(request))
 
 
 def _names_that_fit(view: View, request: ListServicesRequest) -> dict[str, list[str]]:
@@ -133,9 +137,7 @@ def _index_of_instances(view: View, request: ServiceRequest) -> int:
 )
 def list_services(query: Query, request: ListServicesRequest) -> ListServicesReply:
     """The names of all services, each with the tags of its instances; perhaps only those on certain nodes."""
-    view, tables = query.view, [SERVICES.name]
-    if request.node_meta:
-        tables.append(NODES.name)
+    view, tables = query.view, _tables_of_services(request)
     if query.watch_set is not None:
         for table in tables:
             query.watch_set.table(table)
