@@ -46,7 +46,8 @@ class Replies:
     def __init__(self, *, count_max: int = REPLIES_COUNT_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._by_part: dict[int, Entry] = {}
         self._kept: Kept[bytes, Entry] = Kept(count_max=count_max, bytes_max=bytes_max, dropped=self._dropped)
-        self._epoch: tuple[Any, int, int] | None = None
+        self._epoch: tuple[Any, int] | None = None
+        """The store that the kept replies were read from, and how often it had been replaced by restores."""
         self.hits_total = 0
 
     def __len__(self) -> int:
@@ -104,10 +105,9 @@ class Replies:
             del self._by_part[id(entry.part)]
 
 
-def epoch_of(view: ReadView) -> tuple[Any, int, int]:
-    """Return what is the same as long as an index means the same."""
-    state = view.state
-    return view.store, state.generation, state.index_offset
+def epoch_of(view: ReadView) -> tuple[Any, int]:
+    """Return what is the same as long as an index means the same: the store, and its restores before this view."""
+    return view.store, view.restores_total
 
 
 def with_meta(reply: Any, meta: QueryMeta) -> Any:
