@@ -63,8 +63,10 @@ GOOD: dict[str, list[Operation]] = {
         *final(),
     ],
     "while it changes both are right": [register(1, 10), register(2, 30), services(1, 33), *final(2)],
-    "an unknown change": [register(1, 10), register(2, 30, outcome=UNKNOWN), services(1, 50), services(2, 60)]
-    + final(2),
+    "an unknown change": [
+        *[register(1, 10), register(2, 30, outcome=UNKNOWN), services(1, 50), services(2, 60)],
+        *final(2),
+    ],
     "a change that failed": [register(1, 10), register(2, 30, outcome=FAILED), services(1, 50), *final(1)],
     "a stale answer": [register(1, 10), register(2, 30), services(1, 50, mode="stale"), *final(2)],
     "an agent's services come in their time": [
@@ -77,6 +79,7 @@ BAD: dict[str, list[Operation]] = {
     "lost": [register(1, 10), services(None, 50), *final(1)],
     "lost by the agent": [register(1, 10, node=AGENT), agent(None, 50), *final(None, 1)],
     "lost in the end": [register(1, 10), *final()],
+    "lost in the health view": [register(1, 10), health(None, 6, 50), *final(1)],
     "came back": [register(1, 10), deregister(30), services(1, 50), *final()],
     "came back at the agent": [register(1, 10, node=AGENT), deregister(30, node=AGENT), *final(None, 1)],
     "stale": [register(1, 10), register(2, 30), services(1, 50), *final(2)],

@@ -71,8 +71,10 @@ GOOD: dict[str, list[Operation]] = {
         *[create(), listed(["a"], 1, 5), acquire(2), read("a", 3), destroy(4), listed([], 5, 20), read("", 6)],
         *[final(), left("")],
     ],
-    "its key is deleted": [create(behavior="delete"), acquire(2), read("a", 3), destroy(4), read(None, 6), final()]
-    + [left(None)],
+    "its key is deleted": [
+        *[create(behavior="delete"), acquire(2), read("a", 3), destroy(4), read(None, 6), final()],
+        left(None),
+    ],
 }
 BAD: dict[str, list[Operation]] = {
     "ended too soon": [create(), renew(5), info(9, alive=False), final()],
@@ -80,8 +82,10 @@ BAD: dict[str, list[Operation]] = {
     "ended too soon, a renewal says": [create(), renew(5, alive=False), final()],
     "ended too soon, its key says": [create(), acquire(1), read("", 3), final(), left("")],
     "ended too soon, it is refused its own key": [create(), acquire(1, outcome=FAILED, error=""), final(), left(None)],
-    "ended too soon by a check that passes": [create(check_id="c"), set_check("passing", 2), info(3, alive=False)]
-    + [final()],
+    "ended too soon by a check that passes": [
+        *[create(check_id="c"), set_check("passing", 2), info(3, alive=False)],
+        final(),
+    ],
     "came back": [create(), destroy(1), info(2, alive=True), final()],
     "came back after its TTL": [create(), info(12, alive=False), renew(14), final()],
     "came back though its check fell": [create(check_id="c"), set_check("critical", 1), renew(3), final()],
