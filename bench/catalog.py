@@ -11,6 +11,7 @@ import trio
 from bench.harness import cpu_s, memory_mib, sync_times
 from bench.kv import Bench
 from bench.loads.load import LoadRequest, run_requests
+from bench.many_local import measure_many
 from bench.watchers import time_view
 from jepsen.cluster import Node
 from jepsen.http_client import HTTPConnection, fetch
@@ -24,6 +25,8 @@ FILL_CONNECTIONS = 8
 LOCAL_SERVICES = 1_000
 MANY_INSTANCES = 50_000
 MANY_SERVICES = 500
+LARGE_READS = 3
+LARGE_WRITE_PAUSE_S = 0.005
 WARM_UP_S = 1.0
 SETTLE_S = 5.0
 IDLE_S = 20.0
@@ -31,7 +34,7 @@ DNS_WINDOW = 32
 DNS_TIMEOUT_S = 60.0
 
 
-def registration(node: str, service: str, service_id: str, output: str) -> str:
+def registration(node: str, service: str, service_id: str, output: str, *, version: str = "1") -> str:
     """The body of a registration: a node with its own check, an instance, and a check of it, all passing.
 
     The node's check is not `serfHealth`: nodes that gossip has but does not know are taken out of the catalog.
@@ -39,7 +42,7 @@ def registration(node: str, service: str, service_id: str, output: str) -> str:
     return json.dumps({
         "Node": node, "Address": "10.1.2.3", "NodeMeta": {"zone": "a"},
         "Service": {"ID": service_id, "Service": service, "Tags": ["v1", "blue"], "Port": 8080,
-                    "Meta": {"version": "1"}},
+                    "Meta": {"version": version}},
         "Checks": [
             {"CheckID": "host-alive", "Name": "Host Alive Status", "Status": "passing", "Output": "Host alive"},
             {"CheckID": f"service:{service_id}", "Name": "HTTP", "ServiceID": service_id, "Status": "passing",
@@ -198,18 +201,43 @@ async def measure_large(bench: Bench) -> None:
         for name, path in (
             ("services", "/v1/catalog/services"),
             ("nodes", "/v1/catalog/nodes"),
+            ("services of some nodes", "/v1/catalog/services?node-meta=zone:a"),
+            ("services filtered", "/v1/catalog/services?filter=ServicePort+==+8080"),
             ("one service", "/v1/health/service/big-0"),
             ("ui services", "/v1/internal/ui/services"),
+            ("ui nodes", "/v1/internal/ui/nodes"),
+            ("all checks", "/v1/health/state/any"),
             ("critical checks", "/v1/health/state/critical"),
         ):
-            took_ms = []
-            for _ in range(3):
-                began_s = trio.current_time()
-                reply = await fetch(agent, "GET", path)
-                took_ms.append((trio.current_time() - began_s) * 1e3)
+            took_ms: list[float] = []
+            writes_ms: list[float] = []
+            for number in range(LARGE_READS):
+                changed = registration("big-0", "big-0", "big-0", "ok", version=f"{name} {number}").encode()
+                await fetch(leader.http_address, "PUT", "/v1/catalog/register", changed)  # what is kept will not do
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_write_often, leader.http_address, writes_ms)
+                    began_s = trio.current_time()
+                    reply = await fetch(agent, "GET", path, timeout_s=60.0)
+                    took_ms.append((trio.current_time() - began_s) * 1e3)
+                    nursery.cancel_scope.cancel()
                 assert reply.status == 200, (path, reply.status, reply.body[:200])
+            bench.results.add(f"large {name} mb", len(reply.body) / 1e6)
             bench.results.add(f"large {name} ms", statistics.median(took_ms))
+            if writes_ms:
+                bench.results.add(f"large {name} writes most ms", max(writes_ms))
+        stats = (await leader.request("GET", "/v1/agent/self")).json()["Stats"]["raft"]
+        bench.results.add("large heartbeat lag p99_ms", float(stats["loop_lag_p99_ms"]))
         bench.results.add("large leader rss mib", memory_mib(leader.pid))
+
+
+async def _write_often(address: str, took_ms: list[float]) -> None:
+    """Write one small key after the other, which is what has to go on while somebody lists everything."""
+    async with HTTPConnection(address) as connection:
+        while True:
+            began_s = trio.current_time()
+            await connection.request("PUT", "/v1/kv/beside", b"x", timeout_s=60.0)
+            took_ms.append((trio.current_time() - began_s) * 1e3)
+            await trio.sleep(LARGE_WRITE_PAUSE_S)
 
 
 PARTS: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -219,4 +247,5 @@ PARTS: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "dns": measure_dns,
     "idle": measure_idle,
     "large": measure_large,
+    "many": measure_many,
 }

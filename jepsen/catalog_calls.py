@@ -49,12 +49,6 @@ async def claims_of_agent(http: HTTP, name: str) -> dict[str, list[Any]]:
     return found
 
 
-async def agent_name(http: HTTP) -> str:
-    """Return the node name of the agent that is asked."""
-    reply = await http.request("GET", "/v1/agent/self", is_write=False, passing=())
-    return str(reply.json()["Config"]["NodeName"])
-
-
 async def register_in_catalog(http: HTTP, node: str, name: str, service_id: str, version: int) -> None:
     """Register a service of a node of no agent's."""
     service = {"ID": service_id, "Service": name, "Meta": {VERSION: str(version)}}

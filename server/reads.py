@@ -165,7 +165,9 @@ class Reads:
                 raft_index, epoch = view.raft_index, epoch_of(view)
                 keeping = method.keeping
                 if keeping is not None and (index := keeping.index_of(view, request)):
-                    self.replies.keep(view, self.replies.key_of(method, request), index, reply, keeping, watch_set)
+                    key = self.replies.key_of(method, request)
+                    if key:
+                        self.replies.keep(view, key, index, reply, keeping, watch_set)
                     with self._machine.read() as now:
                         if epoch_of(now) == epoch and keeping.index_of(now, request) == index:
                             raft_index = now.raft_index
@@ -189,9 +191,9 @@ class Reads:
         """Return a reply and what it read: the last one to the same request, if it is still what would be made."""
         view = query.view
         index = keeping.index_of(view, request)
-        if not index:
+        key = self.replies.key_of(method, request) if index else b""
+        if not key:
             return None if _is_long(method, view, request) else (method.handler(query, request), watch_set)
-        key = self.replies.key_of(method, request)
         entry = self.replies.find(view, key, index)
         if entry is not None:
             return with_meta(entry.reply, query.meta(index)), entry.watch_set

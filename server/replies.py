@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from base import codec
+from base.errors import InvalidRequest
 from base.keeping import Kept
 from fsm.store.store import ReadView
 from fsm.watch import WatchSet
@@ -45,7 +46,8 @@ class Replies:
     def __init__(self, *, count_max: int = REPLIES_COUNT_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._by_part: dict[int, Entry] = {}
         self._kept: Kept[bytes, Entry] = Kept(count_max=count_max, bytes_max=bytes_max, dropped=self._dropped)
-        self._epoch: tuple[Any, int, int] | None = None
+        self._epoch: tuple[Any, int] | None = None
+        """The store that the kept replies were read from, and how often it had been replaced by restores."""
         self.hits_total = 0
 
     def __len__(self) -> int:
@@ -53,10 +55,13 @@ class Replies:
         return len(self._kept)
 
     def key_of(self, method: Method, request: Any) -> bytes:
-        """Return what decides an answer: the request without how it is to be answered."""
+        """Return what decides an answer: the request without how it is to be answered. b"" if it is no text."""
         options = request.options
         plain = replace(request, options=QueryOptions(token=options.token) if options.token else _PLAIN)
-        return method.name.encode() + b"\0" + codec.encode(plain)
+        try:
+            return method.name.encode() + b"\0" + codec.encode(plain)
+        except InvalidRequest:
+            return b""  # half a character, which only the agent in this process can hand over, finds nothing
 
     def find(self, view: ReadView, key: bytes, index: int) -> Entry | None:
         """Return the reply that is still good in this view, or None."""
@@ -100,10 +105,9 @@ class Replies:
             del self._by_part[id(entry.part)]
 
 
-def epoch_of(view: ReadView) -> tuple[Any, int, int]:
-    """Return what is the same as long as an index means the same."""
-    state = view.state
-    return view.store, state.generation, state.index_offset
+def epoch_of(view: ReadView) -> tuple[Any, int]:
+    """Return what is the same as long as an index means the same: the store, and its restores before this view."""
+    return view.store, view.restores_total
 
 
 def with_meta(reply: Any, meta: QueryMeta) -> Any:

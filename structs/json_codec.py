@@ -13,6 +13,7 @@ import msgspec
 
 from base.durations import parse_duration_s
 from base.errors import InvalidRequest
+from base.nesting import DOCUMENT_LEVELS_MAX, is_deeper
 from structs.kv import KVEntry
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -67,11 +68,17 @@ def kv_entry_json(entry: KVEntry, *, with_value: bool = True) -> bytes:
 
 
 def decode_json(body: bytes) -> Any:
-    """Return the one JSON value in `body`; of repeated names the last counts. Raises InvalidRequest."""
+    """Return the one JSON value in `body`; of repeated names the last counts.
+
+    Raises InvalidRequest, also for more levels of lists and maps than `DOCUMENT_LEVELS_MAX`.
+    """
     try:
-        return _decoder.decode(body)
+        value = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(str(error)) from error
+    if body.count(b"{") + body.count(b"[") > DOCUMENT_LEVELS_MAX and is_deeper(value, DOCUMENT_LEVELS_MAX):
+        raise InvalidRequest(f"JSON is nested in more than {DOCUMENT_LEVELS_MAX} levels")
+    return value
 
 
 class Fields:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from base.codec import encode
 from base.errors import InvalidRequest, Refused, TooLarge
+from base.nesting import LEVELS_MAX, is_deeper
 from structs import metadata
 from structs.catalog import (
     CONNECT_PROXY,
@@ -72,6 +73,7 @@ def _completed_service(service: NodeService) -> NodeService:
         raise Refused("Invalid service address")
     check_name("Service name", service.service)
     check_name("Service ID", service.service_id)
+    check_levels(service)
     service = _with_one_destination(service)
     complaints = _proxy_complaints(service) if service.kind == CONNECT_PROXY else []
     if complaints:
@@ -126,6 +128,12 @@ def check_name(what: str, name: str) -> None:
     size = len(name.encode(errors="surrogatepass"))
     if size > NAME_BYTES_MAX:
         raise TooLarge(f"{what} is too long ({size} > {NAME_BYTES_MAX} bytes)")
+
+
+def check_levels(service: NodeService) -> None:
+    """Raise Refused if what is kept for a service is nested too deeply for every reader of it."""
+    if is_deeper(service, LEVELS_MAX):
+        raise Refused(f"the service is nested in more than {LEVELS_MAX} levels")
 
 
 def _check_node_id(node_id: str) -> None:

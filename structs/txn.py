@@ -10,7 +10,7 @@ from base.errors import InvalidRequest, Refused, TooLarge
 from structs.catalog import DeregisterCommand, HealthCheck, Node, NodeService, RegisterCommand
 from structs.kv import KIB, KVEntry, check_operation
 from structs.query import QueryMeta, QueryOptions
-from structs.registration import check_deregistration, check_name, completed
+from structs.registration import check_deregistration, check_levels, check_name, completed
 
 OPERATIONS_MAX = 128
 """Operations of one transaction: one log entry, applied in one go, must stay short."""
@@ -122,6 +122,8 @@ def completed_operations(operations: list[TxnOp], *, datacenter: str) -> tuple[l
     errors: list[TxnError] = []
     for position, op in enumerate(operations):
         try:
+            if op.service is not None:
+                check_levels(op.service.service)
             full.append(_completed(op, datacenter) if op.is_catalog and op.verb in CATALOG_VERBS else op)
         except Refused as error:
             errors.append(TxnError(position=position, what=str(error)))

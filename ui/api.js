@@ -1,5 +1,7 @@
 // Talks to the agent that served this page, by its HTTP API.
 
+const ANSWER_MS_MAX = 30_000; // agents hold a request without a leader for 7 s
+
 let datacenter = "";
 
 /** Ask another datacenter from now on, "" for the agent's own. */
@@ -28,20 +30,31 @@ export function path(...segments) {
 
 /**
  * Send a request to /v1/<target>; returns {status, index, text, json()}.
- * `accept` is another status that is no error. Throws APIError, or AbortError where `signal` aborts.
+ * `accept` is another status that is no error. Throws APIError, also where no answer is there after `limit`
+ * milliseconds, or AbortError where `signal` aborts.
  */
-export async function request(method, target, {parameters = {}, body, signal, accept = 200} = {}) {
+export async function request(method, target,
+  {parameters = {}, body, signal, accept = 200, limit = ANSWER_MS_MAX} = {}) {
   const query = new URLSearchParams(parameters);
   if (datacenter && !query.has("dc") && !target.startsWith("agent/")) query.set("dc", datacenter);
   const text = query.toString();
   let response;
   let content;
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  const timer = setTimeout(end, limit);
+  if (signal) signal.addEventListener("abort", end);
+  if (signal && signal.aborted) end();
   try {
-    response = await fetch(`/v1/${target}${text ? `?${text}` : ""}`, {method, body, signal, cache: "no-store"});
+    const options = {method, body, signal: ending.signal, cache: "no-store"};
+    response = await fetch(`/v1/${target}${text ? `?${text}` : ""}`, options);
     content = await response.text();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (signal && signal.aborted) throw error;
     throw new APIError(0, "the agent does not answer", "unknown");
+  } finally {
+    clearTimeout(timer);
+    if (signal) signal.removeEventListener("abort", end);
   }
   if (response.status !== 200 && response.status !== accept) {
     throw new APIError(response.status, content.trim(), response.headers.get("X-Mesh-Outcome") || "");
@@ -72,5 +85,5 @@ export async function remove(target, options) {
 /** Say what an error means for somebody who pressed a button. */
 export function explained(error) {
   const unknown = error.outcome === "unknown" ? " It may have happened all the same: look before you try again." : "";
-  return `${error.message}.${unknown}`.replace("..", ".");
+  return `${error.message.replace(/\.$/, "")}.${unknown}`;
 }

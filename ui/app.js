@@ -2,9 +2,11 @@
 
 import {get, useDatacenter} from "./api.js";
 import {announce, h} from "./dom.js";
+import {beat} from "./live.js";
 import {cluster} from "./views/cluster.js";
 import {kv} from "./views/kv.js";
 import {node, nodes} from "./views/nodes.js";
+import {problem} from "./views/parts.js";
 import {service, services} from "./views/services.js";
 import {sessions} from "./views/sessions.js";
 
@@ -46,7 +48,12 @@ function show({focus = true} = {}) {
     if (here) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
-  view({main, rest: match[1] || "", signal: ending.signal, go});
+  beat(ending.signal);
+  try {
+    view({main, rest: match[1] || "", signal: ending.signal, go});
+  } catch (error) {
+    main.append(problem(error)); // a name that no request can carry
+  }
   if (focus) {
     main.focus({preventScroll: true});
     scrollTo(0, 0);

@@ -1,20 +1,26 @@
 // Keeps what is shown up to date: blocking queries where the API has them, else a look every few seconds.
 
-import {request} from "./api.js";
+import {APIError, request} from "./api.js";
 
 const WAIT = "55s";
+const ANSWER_MS_MAX = 75_000; // agents add a sixteenth at most; one that is silent for longer stands still
 const PAUSE_MS = 1000;
-const PAUSE_MS_MAX = 15000;
+const PAUSE_MS_MAX = 5000;
 const POLL_MS = 2000;
+const NO_LEADER = "No cluster leader"; // in the errors of agents
 const CHANGES_MS_MIN = 250; // a busy catalog repaints four times a second at most
 
-const troubled = new Set();
+const BEAT_MS = 5000;
+const BEAT_MS_MAX = 10_000;
+
+const troubled = new Map(); // loop -> its error
 
 function report(loop, error) {
-  if (error) troubled.add(loop);
+  if (error) troubled.set(loop, error);
   else troubled.delete(loop);
   const shown = document.getElementById("connection");
-  const text = troubled.size ? "Reconnecting…" : "Live";
+  const leaderless = [...troubled.values()].some((it) => it.message.includes(NO_LEADER));
+  const text = leaderless ? "No leader" : troubled.size ? "Reconnecting…" : "Live";
   if (shown.textContent !== text) shown.textContent = text;
   shown.classList.toggle("lost", troubled.size > 0);
 }
@@ -74,7 +80,7 @@ export function watch(target, {parameters = {}, signal, accept, show, failed = (
   return repeat(signal, async () => {
     const begun = performance.now();
     const asked = index ? {...parameters, index, wait: WAIT} : parameters;
-    const answer = await request("GET", target, {parameters: asked, signal, accept});
+    const answer = await request("GET", target, {parameters: asked, signal, accept, limit: ANSWER_MS_MAX});
     index = answer.index < index ? 0 : Math.max(answer.index, 1);
     const content = answer.status === 200 ? answer.text : null;
     if (content !== before) {
@@ -100,4 +106,13 @@ export function poll(targets, {signal, show, failed = () => {}}) {
     }
     return POLL_MS;
   }, failed);
+}
+
+/** Ask every few seconds whether somebody leads: a blocking query, while it waits, does not tell that it is of no use. */
+export function beat(signal) {
+  return repeat(signal, async () => {
+    const answer = await request("GET", "status/leader", {signal, limit: BEAT_MS_MAX});
+    if (!answer.json()) throw new APIError(500, NO_LEADER);
+    return BEAT_MS;
+  }, () => {});
 }

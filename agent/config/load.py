@@ -12,7 +12,7 @@ from typing import Any, Literal
 from agent.config import addresses
 from agent.config.dns import dns_listens, dns_settings
 from agent.config.gossip import autopilot_settings, gossip_settings
-from agent.config.local import DEFINING, local_settings, without_tokens
+from agent.config.local import DEFINING, local_settings, without_secrets
 from agent.config.option import Kind
 from agent.config.options import OPTIONS
 from agent.config.runtime import HostPort, Limits, Performance, Ports, RuntimeConfig
@@ -390,4 +390,4 @@ class Builder:
             {name: "<hidden>" if name in secret else value for name, value in row.items()}
             for row in self._values["watches"]
         ]
-        return shown | {path: without_tokens(self._values[path]) for path in DEFINING}
+        return shown | {path: without_secrets(self._values[path]) for path in DEFINING}

@@ -16,6 +16,7 @@ from agent.local.definitions import (
 )
 from agent.local.state import OutputSettings
 from base.errors import MeshError
+from base.secret import HIDDEN
 
 DEFINING = ("service", "services", "check", "checks")
 SCRIPTS_TEXT = (
@@ -78,11 +79,27 @@ def _tell_of_doubles(path: str, ids: list[str], warn: Tell) -> None:
         seen.add(name)
 
 
-def without_tokens(value: object) -> object:
-    """Return a definition as anybody may see it."""
+def without_secrets(value: object) -> object:
+    """Return a definition as anybody may see it: tokens, what a check sends, and the secrets of its URL are hidden."""
     if isinstance(value, dict):
-        return {
-            name: "<hidden>" if name.lower() == "token" and item else without_tokens(item)
-            for name, item in value.items()
-        }
-    return [without_tokens(item) for item in value] if isinstance(value, list) else value
+        return {name: _shown(name.lower(), item) for name, item in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+def _shown(name: str, item: object) -> object:
+    if name in ("token", "body") and item:
+        return HIDDEN
+    if name == "header" and isinstance(item, dict | list):
+        rows = item if isinstance(item, list) else [item]
+        found = [dict.fromkeys(row, HIDDEN) if isinstance(row, dict) else HIDDEN for row in rows]
+        return found if isinstance(item, list) else found[0]
+    return _without_credentials(item) if name == "http" and isinstance(item, str) else without_secrets(item)
+
+
+def _without_credentials(url: str) -> str:
+    """Return a URL without what often is secret in one: the user's part and the query."""
+    head, question, _ = url.partition("?")
+    scheme, separator, rest = head.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{HIDDEN if user else ''}{at}{host}{slash}{path}{question}{HIDDEN if question else ''}"

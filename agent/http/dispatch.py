@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from urllib.parse import unquote_to_bytes
 
 from agent.http.errors import defect_response, error_response, refused
+from agent.http.origin import FOREIGN_TEXT, is_foreign, origin_allowed
 from agent.http.parameters import EMPTY, QueryMalformed, parse_query
 from agent.http.reader import BodyRule, Request
 from agent.http.registry import ROUTES, Endpoint, RequestContext, Route, Services
@@ -75,6 +76,7 @@ class Dispatcher:
         if settings.ui_content_path:
             self._page = load_page(settings.ui_content_path, settings.ui_folder)
         self._blocked = settings.block_endpoints
+        self._origin_allowed = origin_allowed(settings.response_headers)
         self._exact = {path: row for path, row in ROUTES.items() if not path.endswith("/")}
         self._prefixes = {path: row for path, row in ROUTES.items() if path.endswith("/")}
         self._rules = {path: row.rule_of(settings) for path, row in ROUTES.items()}
@@ -144,6 +146,8 @@ class Dispatcher:
             response = refused(405, f"method {method} not allowed", is_write=is_write)
             response.headers += allow
             return response
+        if is_write and is_foreign(request.head.headers, self._origin_allowed):
+            return refused(403, FOREIGN_TEXT, is_write=True)
         if row.streams and request.pieces is None:
             request.pieces = deque()  # the reader looks for no rule where the head is known and no body follows
         return RequestContext(self._services, request, method, path, remainder, query), endpoint

@@ -23,6 +23,8 @@ OUTCOME_REFUSED = b"X-Mesh-Outcome: refused\r\n"
 OUTCOME_UNKNOWN = b"X-Mesh-Outcome: unknown\r\n"
 """It may have happened, or may happen yet."""
 GENERIC_TEXT = "Internal server error"
+TEXT_CHARACTERS_MAX = 4096
+"""Texts repeat what was sent; of a wrong value of half a megabyte the beginning is enough."""
 
 
 def error_response(error: errors.MeshError, *, is_write: bool) -> Response:
@@ -40,7 +42,11 @@ def error_response(error: errors.MeshError, *, is_write: bool) -> Response:
     headers = b""
     if is_write:
         headers = OUTCOME_REFUSED if error.definite else OUTCOME_UNKNOWN
-    return text_response(status, text, headers=headers)
+    return text_response(status, _shortened(text), headers=headers)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_CHARACTERS_MAX else f"{text[:TEXT_CHARACTERS_MAX]}..."
 
 
 def multi_error_text(texts: Sequence[str]) -> str:
@@ -58,4 +64,4 @@ def defect_response(*, is_write: bool) -> Response:
 
 def refused(status: int, text: str, *, is_write: bool) -> Response:
     """Return an answer for a request that was refused before anything was tried."""
-    return text_response(status, text, headers=OUTCOME_REFUSED if is_write else b"")
+    return text_response(status, _shortened(text), headers=OUTCOME_REFUSED if is_write else b"")

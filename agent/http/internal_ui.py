@@ -6,17 +6,17 @@ from typing import Any
 import msgspec
 
 from acl.access import node_read, service_read, session_read
-from agent.http.asking import Build, Finish, ask
-from agent.http.filtering import list_answer, predicate_of
+from agent.http.asking import Build, Finish, Reply, ask
+from agent.http.filtering import list_answer
 from agent.http.parameters import checked_name
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response
 from agent.http.session import SessionJSON, session_json
 from base.errors import NoLeader
-from structs.catalog import CheckStatus, NodeDumpReply, NodeDumpRequest, NodeInfo, NodeRequest
+from structs.catalog import NodeDumpReply, NodeDumpRequest, NodeRequest
 from structs.catalog_json import NodeInfoJSON, node_info_json
-from structs.json_codec import encode_json
 from structs.query import Consistency, QueryOptions
+from structs.service_summary import ServiceSummary, ServiceSummaryReply
 from structs.session import ListSessionsRequest, SessionDumpReply
 
 
@@ -36,7 +36,7 @@ class ServiceSummaryJSON(msgspec.Struct, frozen=True, kw_only=True, omit_default
 def nodes(context: RequestContext) -> Response | Awaitable[Response]:
     """Return all nodes, each with its services and checks. Blocking; consistency modes; `filter`."""
     finish = list_answer(context, "nodes", node_info_json, NodeInfoJSON)
-    return _ask(context, "Internal.NodeDump", _build_dump, finish)
+    return _ask(context, "Internal.NodeDump", _build_dump, NodeDumpReply, finish)
 
 
 def _build_dump(options: QueryOptions) -> NodeDumpRequest:
@@ -51,7 +51,7 @@ def node(context: RequestContext) -> Response | Awaitable[Response]:
     def build(options: QueryOptions) -> NodeRequest:
         return NodeRequest(node=name, options=options)
 
-    return _ask(context, "Internal.NodeInfo", build, _node_answer)
+    return _ask(context, "Internal.NodeInfo", build, NodeDumpReply, _node_answer)
 
 
 def _node_answer(reply: NodeDumpReply) -> Response:
@@ -67,80 +67,45 @@ def services(context: RequestContext) -> Response | Awaitable[Response]:
 
     Blocking; consistency modes; `filter`.
     """
-    keep, text = predicate_of(context, ServiceSummaryJSON), context.query.get("filter")
-
-    def make(nodes: list[NodeInfo]) -> bytes:
-        rows = summaries_of(nodes)
-        return encode_json(rows if keep is None else [row for row in rows if keep(row)])
-
-    def finish(reply: NodeDumpReply) -> Response | Awaitable[Response]:
-        return context.services.answers.answer(reply.nodes, (summaries_of, text), reply.meta, make)
-
-    return _ask(context, "Internal.NodeDump", _build_dump, finish)
+    finish = list_answer(context, "services", _json, ServiceSummaryJSON)
+    return _ask(context, "Internal.ServiceSummary", _build_dump, ServiceSummaryReply, finish)
 
 
-def summaries_of(nodes: list[NodeInfo]) -> list[ServiceSummaryJSON]:
-    """Return one summary a service name, by name."""
-    gathered: dict[str, _Summary] = {}
-    for info in nodes:
-        on_node = [check.status for check in info.checks if not check.service_id]
-        of_service: dict[str, list[str]] = {}
-        for check in info.checks:
-            if check.service_id:
-                of_service.setdefault(check.service_id, []).append(check.status)
-        seen = set()
-        for service in info.services:
-            summary = gathered.setdefault(service.service, _Summary())
-            summary.kind = summary.kind or service.kind
-            summary.tags.update(service.tags or ())
-            summary.nodes[info.node.node] = None
-            statuses = of_service.get(service.service_id, [])
-            summary.statuses += statuses if service.service in seen else statuses + on_node
-            seen.add(service.service)
-    return [gathered[name].as_json(name) for name in sorted(gathered)]
-
-
-class _Summary:
-    """What is known of one service name so far."""
-
-    __slots__ = ("kind", "nodes", "statuses", "tags")
-
-    def __init__(self) -> None:
-        self.kind = ""
-        self.tags: set[str] = set()
-        self.nodes: dict[str, None] = {}
-        self.statuses: list[str] = []
-
-    def as_json(self, name: str) -> ServiceSummaryJSON:
-        return ServiceSummaryJSON(
-            kind=self.kind,
-            name=name,
-            tags=sorted(self.tags),
-            nodes=list(self.nodes),
-            passing_count=self.statuses.count(CheckStatus.PASSING),
-            warning_count=self.statuses.count(CheckStatus.WARNING),
-            critical_count=self.statuses.count(CheckStatus.CRITICAL),
-        )
+def _json(summary: ServiceSummary) -> ServiceSummaryJSON:
+    return ServiceSummaryJSON(
+        kind=summary.kind,
+        name=summary.name,
+        tags=summary.tags,
+        nodes=summary.nodes,
+        passing_count=summary.passing_count,
+        warning_count=summary.warning_count,
+        critical_count=summary.critical_count,
+    )
 
 
 def _ask(
-    context: RequestContext, method: str, build: Build, finish: Finish[NodeDumpReply]
+    context: RequestContext, method: str, build: Build, reply: type[Reply], finish: Finish[Reply]
 ) -> Response | Awaitable[Response]:
     """Return the answer; while there is no leader that of any server, since the page is looked at then, too."""
     try:
-        answer = ask(context, method, build, NodeDumpReply, finish)
+        answer = ask(context, method, build, reply, finish)
     except NoLeader:
-        return ask(context, method, _stale(build), NodeDumpReply, finish)
-    return answer if isinstance(answer, Response) else _later(context, method, build, finish, answer)
+        return ask(context, method, _stale(build), reply, finish)
+    return answer if isinstance(answer, Response) else _later(context, method, build, reply, finish, answer)
 
 
 async def _later(
-    context: RequestContext, method: str, build: Build, finish: Finish[NodeDumpReply], answer: Awaitable[Response]
+    context: RequestContext,
+    method: str,
+    build: Build,
+    reply: type[Reply],
+    finish: Finish[Reply],
+    answer: Awaitable[Response],
 ) -> Response:
     try:
         return await answer
     except NoLeader:
-        again: Any = ask(context, method, _stale(build), NodeDumpReply, finish)
+        again: Any = ask(context, method, _stale(build), reply, finish)
         return again if isinstance(again, Response) else await again
 
 

@@ -104,6 +104,7 @@ def _ensure_node(batch: Batch, command: RegisterCommand) -> None:
     nodes.put(batch, nodes.wanted(command), create_index)
     if old is not None:
         services.bump_node(batch, key(command.node))
+        checks.bump_names(batch, key(command.node))
 
 
 def is_absent(view: View, command: DeregisterCommand) -> bool:

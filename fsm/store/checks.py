@@ -132,6 +132,12 @@ def remove(batch: Batch, row_key: bytes, row: bytes) -> None:
     session.end_with_check(batch, row_key)
 
 
+def bump_names(batch: Batch, node_key: bytes) -> None:
+    """What answers hold about the names that checks on a node have changes: the node is part of them."""
+    for _, row in list(rows_of_node(batch, node_key)):
+        services.bump_name(batch, of_row(row).service_name)
+
+
 def _touched(batch: Batch, row_key: bytes) -> None:
     batch.bump(CHECKS.name)
     batch.touched_keys[CHECKS.name][row_key] = None

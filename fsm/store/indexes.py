@@ -14,7 +14,7 @@
 | sessions: one, of a node,    | sessions                                                                     |
 | all                          |                                                                              |
 | prepared queries             | prepared-queries                                                             |
-| services                     | services; of nodes with certain metadata: max(nodes, services)               |
+| services                     | services; of nodes with certain metadata, or filtered: max(nodes, services)  |
 | instances of a service       | service.<name>; where it has none: max(nodes, services)                      |
 | the same with their checks   | service.<name>; where it has none: max(nodes, services, checks)              |
 | checks of a service          | checks; of nodes with certain metadata: as instances with their checks       |

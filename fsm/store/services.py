@@ -98,16 +98,16 @@ def with_address(view: View, address: str) -> Iterator[tuple[bytes, NodeService]
 
 Tags = dict[str, list[str]]
 """Names, spelt as their instances spell them, with all tags of these in order."""
-_tags_of_names: WeakKeyDictionary[Store, tuple[tuple[int, int], dict[bytes, tuple[bytes, Tags]]]] = WeakKeyDictionary()
-"""Store -> the generation and offset it had, and by key of a counter its row and what it stood for."""
+_tags_of_names: WeakKeyDictionary[Store, tuple[int, dict[bytes, tuple[bytes, Tags]]]] = WeakKeyDictionary()
+"""Store -> how often it had been replaced, and by key of a counter its row and what it stood for."""
 
 
 def names_with_tags(view: ReadView) -> Tags:
     """Return each name with the tags of all its instances, both in order.
 
-    A name whose counter has not moved since the last time is not looked at again.
+    A name whose counter has not moved since the last time is not looked at again. For the thread that commits.
     """
-    epoch = (view.state.generation, view.state.index_offset)
+    epoch = view.restores_total
     known_epoch, known = _tags_of_names.get(view.store, (epoch, {}))
     if known_epoch != epoch:
         known = {}

@@ -82,7 +82,7 @@ class View:
 class ReadView(View):
     """One consistent look at the state. A context manager; closing twice is harmless."""
 
-    __slots__ = ("state",)
+    __slots__ = ("restores_total", "state")
 
     def __init__(self, store: "Store") -> None:
         self.store = store
@@ -91,6 +91,7 @@ class ReadView(View):
         try:
             if store.closing:
                 raise StoreClosed(f"the state in {store.path} is closed")
+            self.restores_total = store.restores_total
             self.txn = txn = store.environment.begin()
         except (StoreClosed, lmdb.Error) as error:
             store.view_closed(self)
@@ -110,8 +111,7 @@ class ReadView(View):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.txn.abort()
-        self.store.view_closed(self)
+        self.close()
 
     def close(self) -> None:
         """End the view; its rows may not be used any more."""
@@ -355,6 +355,7 @@ class Batch(View):
         except lmdb.Error as error:
             raise DiskFailed(f"the state in {self.store.path} cannot be written: {error}") from error
         self.store.committed = (txn_id, state)
+        self.store.restores_total += self.replaced
         return state
 
 
@@ -404,8 +405,8 @@ class Store:
         self.path = path
         self.environment = environment
         self.views_open: set[ReadView] = set()
-        """Adding and removing are atomic, so that views may be opened and closed in any thread."""
-        self.closing = False
+        self.closing = False  # adding to views_open and removing are atomic: views are opened and closed in any thread
+        self.restores_total = 0  # after each of them, what anybody remembers of rows is worth nothing
         self._close_lock = threading.Lock()
         self.meta: Any = environment.open_db(b"meta")
         self.generations = [open_handles(environment.open_db, number) for number in range(GENERATIONS)]

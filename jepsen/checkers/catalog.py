@@ -38,7 +38,7 @@ def check(history: History) -> Verdict:
     findings = Findings()
     nodes = _nodes(operations)
     answers = [each for each in operations if each.outcome is Outcome.OK and each.function not in WRITES]
-    for each in answers:
+    for each in sorted(answers, key=lambda each: each.began_ns):
         if each.function == "agent":
             versions = {service_id: version for service_id, (version, _) in each.output.items()}
             nodes[each.input["node"]].check(versions, each, is_eventual=False, findings=findings)
@@ -46,9 +46,10 @@ def check(history: History) -> Verdict:
             node = nodes[each.input["node"]]
             node.check(each.output, each, is_eventual=node.is_of_agent, findings=findings)
         elif each.function == "health":
-            for name, versions in _by_node(each).items():
+            shown = _by_node(each)
+            for name in {*shown, *nodes}:
                 node = nodes.get(name) or _Node()
-                node.check(versions, each, is_eventual=node.is_of_agent, findings=findings)
+                node.check(shown.get(name, {}), each, is_eventual=node.is_of_agent, findings=findings)
     healths = [each for each in answers if each.function == "health"]
     windows = Windows([*history.faults, *history.stalls])
     servers = {each.node for each in history.observations if "term" in each.facts}
@@ -74,6 +75,9 @@ class _Node:
         self.services: dict[str, list[Operation]] = {}
         """Id -> its writes that may have happened, in their order."""
         self._ends: dict[str, list[int]] = {}
+        self._live: set[str] = set()
+        """Those that must be there, or may be: all but the ones that were deregistered for good by now."""
+        self._leaving: list[tuple[int, str]] | None = None
         self.is_of_agent = True
 
     def add(self, write: Operation) -> None:
@@ -81,10 +85,21 @@ class _Node:
         self._ends.setdefault(write.input["id"], []).append(end_of(write))
         self.is_of_agent = not write.function.startswith("catalog")
 
+    def _live_at(self, at_ns: int) -> set[str]:
+        """The services that an answer which begins now must speak of; to be asked in the order of time."""
+        if self._leaving is None:
+            self._live = set(self.services)
+            last = [(writes[-1], service_id) for service_id, writes in self.services.items()]
+            gone = [(end_of(write), service_id) for write, service_id in last if _version_of(write) == ABSENT]
+            self._leaving = sorted(gone, reverse=True)
+        while self._leaving and self._leaving[-1][0] < at_ns:
+            self._live.discard(self._leaving.pop()[1])
+        return self._live
+
     def check(self, shown: Services, answer: Operation, *, is_eventual: bool, findings: Findings) -> None:
         """Judge what an answer shows of this node; one that is eventual, or stale, may be old."""
         may_be_old = is_eventual or not is_current(answer)
-        for service_id in shown.keys() | (set() if may_be_old else self.services.keys()):
+        for service_id in shown.keys() | (set() if may_be_old else self._live_at(answer.began_ns)):
             writes = self.services.get(service_id, [])
             version = shown.get(service_id, ABSENT)
             # Before the last write that was over nothing counts.
@@ -110,7 +125,7 @@ class _Node:
 def _nodes(operations: Iterable[Operation]) -> dict[str, _Node]:
     nodes: dict[str, _Node] = {}
     for each in sorted(operations, key=lambda each: each.began_ns):
-        if each.input and "node" in each.input:
+        if isinstance(each.input, dict) and "node" in each.input:
             node = nodes.setdefault(each.input["node"], _Node())
             if each.function in WRITES and may_have_happened(each):
                 node.add(each)

@@ -178,11 +178,12 @@ class _Session:
 
     def _is_overdue(self, answer: Operation, windows: Windows, stalls: Windows, final_ns: int) -> bool:
         last_ns = max(map(end_of, self.life.attempts))
-        excusing = windows
         if answer.phase == "final":  # nothing is broken any more
-            last_ns, excusing = max(last_ns, final_ns), stalls
+            last_ns = max(last_ns, final_ns, stalls.last_end(answer.began_ns))
+        else:
+            last_ns = max(last_ns, windows.last_end(answer.began_ns))
         allowed_ns = int(TTL_FACTOR * self.life.ttl_ns * RATE + LEFT_OVER_S * NS)
-        return answer.began_ns > last_ns + allowed_ns and not excusing.touch(last_ns, answer.began_ns)
+        return answer.began_ns > last_ns + allowed_ns
 
     def _add(self, kind: str, text: str, *operations: Operation) -> None:
         shown = f"session {self.life.session}: {text}"

@@ -27,3 +27,8 @@ class Windows:
         """Whether any moment between the two is excused."""
         at = bisect_right(self._began, ended_ns) - 1
         return at >= 0 and self._ended[at] >= began_ns
+
+    def last_end(self, at_ns: int) -> int:
+        """When what is excused at this moment, or was before, is over; 0 if nothing was."""
+        at = bisect_right(self._began, at_ns) - 1
+        return self._ended[at] if at >= 0 else 0

@@ -40,4 +40,10 @@ CONVICTIONS: dict[str, Conviction] = {
     "apply_twice": Conviction(workload="append"),
     "one_replica_skips": Conviction(workload="set"),
     "txn_in_pieces": Conviction(workload="txn"),
+    "lock_without_delay": Conviction(workload="lock"),
+    "lock_stolen": Conviction(workload="lock"),
+    "renewal_ignored": Conviction(workload="session"),
+    "keys_kept": Conviction(workload="session"),
+    "deregistered_stays": Conviction(workload="catalog", seconds=15.0),
+    "service_index_kept": Conviction(workload="health-watch,catalog"),
 }

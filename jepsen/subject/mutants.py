@@ -8,7 +8,7 @@ fault find it out.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jepsen.subject import mutants_clients, mutants_disk, mutants_raft
+from jepsen.subject import mutants_clients, mutants_disk, mutants_raft, mutants_services
 
 BREAK_VARIABLE = "MESH_BREAK"
 
@@ -90,6 +90,28 @@ _ALL = (
         "txn_in_pieces",
         "a transaction that is refused keeps what it did before it was",
         mutants_clients.txn_in_pieces,
+    ),
+    Mutant(
+        "lock_without_delay",
+        "a lock that was lost is given away at once",
+        mutants_services.lock_without_delay,
+    ),
+    Mutant("lock_stolen", "now and then a lock is given away while it is held", mutants_services.lock_stolen),
+    Mutant("renewal_ignored", "a session's time runs from its creation on", mutants_services.renewal_ignored),
+    Mutant(
+        "keys_kept",
+        "now and then a session ends and its keys stay locked by it",
+        mutants_services.keys_kept,
+    ),
+    Mutant(
+        "deregistered_stays",
+        "now and then a deregistration is acknowledged and not carried out",
+        mutants_services.deregistered_stays,
+    ),
+    Mutant(
+        "service_index_kept",
+        "now and then a service changes, and its index does not",
+        mutants_services.service_index_kept,
     ),
 )
 MUTANTS: dict[str, Mutant] = {mutant.name: mutant for mutant in _ALL}

@@ -151,10 +151,10 @@ def _json(value: object) -> bytes:
 
 
 def without_secrets(value: object) -> object:
-    """Return `value` with every text hidden that has a name like that of a secret."""
+    """Return `value` with every text, and every list, hidden that has a name like that of a secret."""
     if isinstance(value, dict):
         return {
-            key: HIDDEN if held and isinstance(held, str) and _is_secret(str(key)) else without_secrets(held)
+            key: HIDDEN if held and isinstance(held, str | list) and _is_secret(str(key)) else without_secrets(held)
             for key, held in value.items()
         }
     if isinstance(value, list):

@@ -24,7 +24,7 @@ class _Shutdown(BaseException):  # no error: the user does not want to wait any 
 def lock(context: Context) -> int:
     """Get the lock, run the program, give the lock back."""
     given = context.given
-    if len(given.arguments) < 2:
+    if len(given.arguments) < 2 or not given.arguments[0].strip("/"):
         context.output.error("Key prefix and child command must be specified")
         return 1
     prefix, words = given.arguments[0].removeprefix("/"), given.arguments[1:]
@@ -90,6 +90,7 @@ def _held(context: Context, holder: Holder, program: list[str], timeout_s: float
         child = Child(program, environment, pass_stdin=context.given.switch("pass-stdin"))
     except InvalidRequest:
         holder.release()
+        _tidy(context, holder)
         raise
     woken = threading.Event()
     child.on_end(woken.set)

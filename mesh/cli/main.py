@@ -22,14 +22,35 @@ WORDS_MAX = max(path.count(" ") for path in COMMANDS) + 1
 
 def main() -> int:
     """The console script."""
+    _open_what_is_closed()
     try:
         return run(sys.argv[1:], os.environ, sys.stdin.buffer, sys.stdout.buffer, sys.stderr)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; leave nothing for the interpreter to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_output()
         return EXIT_ERROR
+    except OSError as error:
+        # Files that a command is told to read or write are its own to complain about: this was the output.
+        _forget_output()
+        Output(sys.stdout.buffer, sys.stderr).error(f"Error! Failed to write: {error.strerror or error}")
+        return EXIT_ERROR
+
+
+def _open_what_is_closed() -> None:
+    """Started with a closed standard stream: what is opened next would take its place, and be written to."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            continue
+        os.close(descriptor)
+        sys.stdin = sys.stdin or open(0, closefd=False, encoding="utf-8")  # noqa: SIM115  # open until the end
+        sys.stdout = sys.stdout or open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+        sys.stderr = sys.stderr or open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+
+
+def _forget_output() -> None:
+    """Nobody takes it: leave nothing for the interpreter to flush at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run(words: Sequence[str], environment: Mapping[str, str], stdin: BinaryIO, stdout: BinaryIO, stderr: TextIO) -> int:

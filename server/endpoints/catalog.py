@@ -120,7 +120,8 @@ def node_services(query: Query, request: NodeRequest) -> NodeServicesReply:
 
 
 def _tables_of_services(request: ListServicesRequest) -> tuple[str, ...]:
-    return (SERVICES.name, NODES.name) if request.node_meta else (SERVICES.name,)
+    """Return what decides which names are listed: nodes, too, where they must have something."""
+    return (SERVICES.name, NODES.name) if request.node_meta or request.filter else (SERVICES.name,)
 
 
 def _index_of_services(view: View, request: ListServicesRequest) -> int:

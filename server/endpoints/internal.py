@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from acl.access import KEYRING_WRITE, event_write, node_read, session_read
+from acl.access import KEYRING_WRITE, event_write, node_read, service_read, session_read
 from base import codec
 from base.errors import InvalidRequest, MeshError
 from fsm.store import checks, indexes, nodes, services, session
@@ -31,6 +31,7 @@ from structs.keyring import (
     KeyringRequest,
 )
 from structs.query import QueryOptions
+from structs.service_summary import ServiceSummaryReply, summaries_of
 from structs.session import HeldKeys, ListSessionsRequest, SessionDumpReply
 
 KEYRING_METHOD: Final = "Internal.KeyringOperation"
@@ -112,6 +113,8 @@ KEYS_COUNTED_MAX: Final = 1_000
 """Of one session; who holds more is shown with that many."""
 NODE_INFO_BYTES: Final = 16 * 1024
 """What a node with everything on it is taken for among kept replies."""
+SUMMARY_BYTES: Final = 8 * 1024
+"""What one service is taken for among them: mostly the names of its nodes."""
 _DUMP_TABLES: Final = (NODES.name, SERVICES.name, CHECKS.name)
 
 
@@ -152,7 +155,25 @@ def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
     if query.watch_set is not None:
         _watch_dump(query.watch_set, request)
     found = [_with_all(view, node) for node in nodes.every(view, {})]
-    return NodeDumpReply(nodes=found, meta=query.meta(indexes.of_tables(view, *_DUMP_TABLES)))
+    return NodeDumpReply(nodes=found, meta=query.meta(_index_of_dump(view, request)))
+
+
+@method(
+    "Internal.ServiceSummary",
+    request=NodeDumpRequest,
+    reply=ServiceSummaryReply,
+    access=service_read(),
+    kind=Kind.READ,
+    keeping=Keeping("services", _index_of_dump, _watch_dump, item_bytes=SUMMARY_BYTES),
+    rows_of=all_rows(NODES, SERVICES, CHECKS),
+)
+def service_summary(query: Query, request: NodeDumpRequest) -> ServiceSummaryReply:
+    """Every service name with its nodes and how many checks stand how."""
+    if query.watch_set is not None:
+        _watch_dump(query.watch_set, request)
+    view = query.view
+    found = summaries_of(_with_all(view, node) for node in nodes.every(view, {}))
+    return ServiceSummaryReply(services=found, meta=query.meta(_index_of_dump(view, request)))
 
 
 def _with_all(view: View, node: Node) -> NodeInfo:

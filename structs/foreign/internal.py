@@ -5,6 +5,7 @@ from structs.foreign.catalog import CHECKS, NODE_REQUEST, NODE_SERVICE, NODE_SOU
 from structs.foreign.fields import TEXT, TEXT_MAP, Field, Flat, Table, filled, list_of
 from structs.foreign.options import QUERY_META, QUERY_OPTIONS
 from structs.foreign.row import ForeignMethod
+from structs.service_summary import ServiceSummaryReply, summaries_of
 
 DUMP_REQUEST = Table(NodeDumpRequest, *NODE_SOURCE_PARTS, Flat("options", QUERY_OPTIONS))
 NODE_OF_DUMP = Table(
@@ -31,3 +32,14 @@ ROWS = (
     ForeignMethod(name="Internal.NodeDump", method="Internal.NodeDump", request=DUMP_REQUEST, reply=DUMP_REPLY.shape,
                   reply_record=NodeDumpReply),
 )  # fmt: skip
+
+
+def _summarised(reply: NodeDumpReply, request: NodeDumpRequest) -> ServiceSummaryReply:
+    return ServiceSummaryReply(services=summaries_of(reply.nodes), meta=reply.meta)
+
+
+ASKED = (
+    ForeignMethod(name="Internal.NodeDump", method="Internal.ServiceSummary", request=DUMP_REQUEST,
+                  reply=DUMP_REPLY.shape, reply_record=NodeDumpReply, hears=_summarised),
+)  # fmt: skip
+"""Only for calls of ours: foreign servers sum up nothing that we could ask for."""

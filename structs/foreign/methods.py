@@ -40,7 +40,7 @@ FOREIGN_METHODS: Final = {row.name: row for row in ROWS}
 """By their name."""
 SERVICES: Final = frozenset(row.name.partition(".")[0] for row in ROWS)
 _BY_OURS: Final[dict[str, list[ForeignMethod]]] = {}
-for _row in ROWS:
+for _row in (*ROWS, *internal.ASKED):
     _BY_OURS.setdefault(_row.method, []).append(_row)
 assert len(FOREIGN_METHODS) == len(ROWS)
 

@@ -50,6 +50,7 @@ from structs.coordinate import (
 from structs.event import EventFireReply, EventFireRequest
 from structs.keyring import KeyringAnswer, KeyringOperation, KeyringReply, KeyringRequest
 from structs.query import QueryMeta
+from structs.service_summary import ServiceSummaryReply, summaries_of
 
 ADDRESS = "10.0.0.1:8300"
 SERVER_ID = "5a4e1d0e-66d5-4f3d-8c0b-57e1d1a0a001"
@@ -201,6 +202,10 @@ class ClusterCalls:
 
     def _internal_nodedump(self, request: NodeDumpRequest) -> NodeDumpReply:
         return NodeDumpReply(nodes=[self._info(node) for node in self.nodes], meta=self._meta(12, request))
+
+    def _internal_servicesummary(self, request: NodeDumpRequest) -> ServiceSummaryReply:
+        dump = self._internal_nodedump(request)
+        return ServiceSummaryReply(services=summaries_of(dump.nodes), meta=dump.meta)
 
     def _internal_nodeinfo(self, request: NodeRequest) -> NodeDumpReply:
         nodes = [self._info(node) for node in self.nodes if node.node == request.node]

@@ -152,6 +152,8 @@ class Paths:
         holder = old.session if old else ""
         if session not in store.sessions:
             return False
+        if old and holder == session and old.value == value:
+            return True
         if holder and holder != session and not self._world.goes_wrong(Defect.TWO_HOLDERS):
             return False
         is_delayed = store.delays.get(key, 0.0) > trio.current_time()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
+from jepsen import catalog_calls, session_calls
 from jepsen.client import HTTP
 from jepsen.cluster import Cluster
 from jepsen.workloads.registry import WORKLOADS
@@ -52,6 +53,8 @@ async def script(http: HTTP, other: HTTP, told: list[Any]) -> None:
     told.append(await http.scan("t/"))
     await transactions(http, told)
     await waits(http, other, told)
+    await locks(http, told)
+    await services(http, told)
     await http.request("DELETE", "/v1/kv/t/?recurse", is_write=True)
     told.append((await http.scan("t/"))[0])
 
@@ -79,6 +82,69 @@ async def transactions(http: HTTP, told: list[Any]) -> None:
         reads = [{"Verb": "get-or-empty", "Key": key} for key in ("t/c", "t/b", "t/d")]
         told.append(await http.txn(reads, is_write=False, mode=mode))
     told.append(await http.scan("t/"))
+
+
+async def locks(http: HTTP, told: list[Any]) -> None:
+    """Ids of sessions are not told: they are everybody's own."""
+    await session_calls.register_node(http, "t-node", {"t-check": "passing"})
+    one = await session_calls.create_session(http, node="t-node", ttl_s=10, delay_s=1, check="t-check")
+    two = await session_calls.create_session(http, node="t-node", ttl_s=10, delay_s=1, behavior="delete")
+    assert one
+    assert two
+    names = {one: "one", two: "two", "": ""}
+
+    async def show(key: str) -> None:
+        entry, index = await http.get(key)
+        told.append(entry and (entry.value, names[entry.session], f"lock index {entry.lock_index}", index))
+        found, index = await session_calls.sessions_of(http, "t-node", mode="default")
+        told.append((sorted(names[each] for each in found), index))
+
+    for session, function in [
+        *[(one, session_calls.acquire), (one, session_calls.acquire), (two, session_calls.acquire)],
+        *[(two, session_calls.release), (one, session_calls.release), (two, session_calls.acquire)],
+    ]:
+        told.append(await function(http, "t/lock", session, "11"))
+        await show("t/lock")
+    for session in (one, two):
+        told.append((await session_calls.renew_session(http, session), "renewed"))
+    told.append(await session_calls.acquire(http, "t/held", one, "12"))
+    await session_calls.register_node(http, "t-node", {"t-check": "critical"})
+    await show("t/held")
+    told.append(await session_calls.acquire(http, "t/held", two, "12"))
+    told.append(await session_calls.acquire(http, "t/held", one, "12"))
+    told.append(await session_calls.create_session(http, node="t-node", ttl_s=10, delay_s=1, check="t-check"))
+    await session_calls.destroy_session(http, two)
+    await show("t/lock")
+    for session in (one, two):
+        told.append((await session_calls.renew_session(http, session), "renewed"))
+        told.append(await session_calls.is_session(http, session, mode="default"))
+
+
+async def services(http: HTTP, told: list[Any]) -> None:
+    """Indexes of answers that show nothing are not told: they are of what others have."""
+
+    async def show() -> None:
+        found, index = await catalog_calls.health_of_service(http, "t-service", mode="default")
+        own = [(each["id"], f"version {each['version']}", each["modify_index"]) for each in found]
+        told.append((own, index if own else "none"))
+        listed, _ = await catalog_calls.services_of_node(http, "t-node", "t-service", mode="default")
+        told.append({service_id: f"version {version}" for service_id, version in listed.items()})
+
+    await show()
+    await catalog_calls.register_in_catalog(http, "t-node", "t-service", "s1", 1)
+    await show()
+    await catalog_calls.register_in_catalog(http, "t-node", "t-service", "s1", 2)
+    await show()
+    await catalog_calls.deregister_in_catalog(http, "t-node", "s1")
+    await show()
+    await catalog_calls.register_at_agent(http, "t-service", "s2", 3)
+    await show()
+    for status in ("passing", "critical"):
+        await catalog_calls.set_status(http, "s2", status)
+        claims = await catalog_calls.claims_of_agent(http, "t-service")
+        told.append({service_id: (f"version {version}", found) for service_id, (version, found) in claims.items()})
+    await catalog_calls.deregister_at_agent(http, "s2")
+    await show()
 
 
 async def waits(http: HTTP, other: HTTP, told: list[Any]) -> None:
@@ -141,7 +207,7 @@ async def test_the_store_in_memory_answers_as_a_real_server_does(tmp_path: Path)
 
 
 async def test_all_workloads_at_once_pass_on_a_healthy_cluster(tmp_path: Path) -> None:
-    async with Cluster(tmp_path, servers=3, agents=1) as cluster:
+    async with Cluster(tmp_path, servers=3, agents=1, options=session_calls.OPTIONS) as cluster:
         addresses = {node.name: node.http_address for node in cluster.nodes}
         nodes = tuple(addresses)
         drivers = {

@@ -67,6 +67,45 @@ async def test_what_was_registered_before_kill_nine_reaches_the_catalog_after_it
         assert sorted((await agent.request("GET", "/v1/agent/services")).json()) == ["first", "second"]
 
 
+async def test_many_services_survive_kill_nine_and_come_back_to_a_catalog_that_forgot_them(tmp_path: Path) -> None:
+    count, connections = 300, 8
+    async with Cluster(tmp_path, servers=1, agents=1) as cluster:
+        server, agent = cluster.servers[0], cluster.agents[0]
+        numbers = iter(range(count))
+
+        async def some() -> None:
+            for number in numbers:
+                name = f"many-{number % 10}"
+                body: dict[str, object] = {"ID": f"m{number}", "Name": name, "Port": number + 1, "Check": {"TTL": "1h"}}
+                assert await register(agent, body) == 200
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(connections):
+                nursery.start_soon(some)
+
+        async def known() -> int:
+            reply = await server.request("GET", f"/v1/catalog/node/{agent.name}?stale")
+            found = reply.json() if reply.status == 200 else None
+            return len(found["Services"]) if found else 0
+
+        assert await known() == count
+        agent.kill()
+        forget = json.dumps({"Node": agent.name}).encode()
+        assert (await server.request("PUT", "/v1/catalog/deregister", forget)).status == 200
+        assert await known() == 0
+        agent.start()
+        await agent.wait_answering()
+        assert len((await agent.request("GET", "/v1/agent/services")).json()) == count
+
+        async def is_known() -> bool:
+            return await known() == count
+
+        await until(is_known, "all services in the catalog")
+        checks = (await agent.request("GET", "/v1/agent/checks")).json()
+        assert {check["Status"] for check in checks.values()} == {"critical"}
+        assert len(checks) == count
+
+
 async def test_files_define_services_and_a_reload_changes_them(tmp_path: Path) -> None:
     path = tmp_path / "web.hcl"
     path.write_text('service { name = "web" port = 1 check { ttl = "1h" status = "passing" } }')

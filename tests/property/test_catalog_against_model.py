@@ -60,7 +60,10 @@ class Model:
         self.counters.update(dict.fromkeys(names, index))
 
     def bump_service(self, index: int, service: Row) -> None:
-        for name in (service["name"], service["destination"]):
+        self.bump_names(index, service["name"], service["destination"])
+
+    def bump_names(self, index: int, *names: str) -> None:
+        for name in names:
             if any(row["name"].lower() == name.lower() for row in self.services.values()):
                 self.counters[f"service.{name.lower()}"] = index
             else:
@@ -93,6 +96,7 @@ class Model:
             self.nodes[node] = Row(fields, create=create, modify=index)
             self.bump(index, "nodes")
             self.bump_node(index, node)
+            self.bump_names(index, *[check["name"] for key, check in self.checks.items() if key[0] == node])
         if service is not None:
             self._ensure_service(index, node, *service)
         for check_id, status, service_id in found:
@@ -128,6 +132,7 @@ class Model:
     def _bump_health(self, index: int, node: str, check: Row) -> None:
         if check["service_id"]:
             self.bump_service(index, self.services[(node, check["service_id"].lower())])
+            self.bump_names(index, check["name"])
         else:
             self.bump_node(index, node)
 

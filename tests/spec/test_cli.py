@@ -418,6 +418,24 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
     assert (done.stdout, done.stderr) == (b"k0:xxxxxxx", b"")
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "out", "err"),
+    [
+        ("kv get k >/dev/full", 1, b"", b"Error! Failed to write: No space left on device\n"),
+        ("kv get k >&-", 0, b"", b""),
+        ("kv get k <&- 2>&-", 0, b"v\n", b""),
+        ("kv get k <&-", 0, b"v\n", b""),
+        ("kv bogus 2>&-", 127, b"", b""),
+    ],
+)
+def test_closed_streams_and_full_disks_are_no_tracebacks(command: str, code: int, out: bytes, err: bytes) -> None:
+    with fake_agent(rows(entry("k", b"v"))) as agent:
+        environment = {**os.environ, "CONSUL_HTTP_ADDR": agent.address}
+        line = f"exec {sys.executable} -m mesh.cli.main {command}"
+        done = subprocess.run(line, shell=True, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+
 def test_reading_a_key_loads_nothing_that_is_slow() -> None:
     program = (
         "import sys; from mesh.cli.registry import COMMANDS; import mesh.client; "

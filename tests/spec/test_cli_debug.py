@@ -96,8 +96,9 @@ def test_debug_overwrites_nothing(tmp_path: Path) -> None:
 
 
 def test_secrets_are_known_by_their_names() -> None:
-    given = {"Token": "a", "x": [{"acl.tokens.agent": "b", "key_file": "/k", "Secret": ""}]}
+    given = {"Token": "a", "x": [{"acl.tokens.agent": "b", "key_file": "/k", "Secret": ""}], "Authorization": ["c"]}
     assert without_secrets(given) == {
         "Token": "hidden",
         "x": [{"acl.tokens.agent": "hidden", "key_file": "/k", "Secret": ""}],
+        "Authorization": "hidden",
     }

@@ -257,13 +257,21 @@ def test_lock_gives_up_in_time_and_leaves_other_keys_alone() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["app"], ["-n=0", "app", "true"], ["-timeout=x", "app", "true"], ["-shell=false", "app", "/nonexistent"]],
+    [
+        [],
+        ["app"],
+        ["", "true"],
+        ["/", "true"],
+        ["-n=0", "app", "true"],
+        ["-timeout=x", "app", "true"],
+        ["-shell=false", "app", "/nonexistent"],
+    ],
 )
 def test_lock_refuses_nonsense_and_leaves_nothing(words: list[str]) -> None:
     code, err, agent = locked(*words)
     assert code == 1
     assert err
-    assert agent.sessions == {}
+    assert (agent.sessions, agent.entries) == ({}, {})
 
 
 def process(address: str, *words: str) -> "subprocess.Popen[bytes]":

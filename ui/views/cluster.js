@@ -1,6 +1,6 @@
 // The servers and how they stand in consensus, and everybody that gossip knows.
 
-import {facts, h, status, table} from "../dom.js";
+import {facts, h, repaint, status, table} from "../dom.js";
 import {poll} from "../live.js";
 import {filterBox, problem} from "./parts.js";
 
@@ -16,7 +16,7 @@ export function cluster({main, signal}) {
   const box = filterBox("Filter members", () => paint(), [["", "All"], ...MEMBER_STATES.slice(1).map((name) => [name, name])]);
   const paint = () => {
     const found = all.filter((row) => box.accepts(MEMBER_STATES[row.Status], row.Name, row.Addr));
-    members.replaceChildren(table("Members", [
+    repaint(members, table("Members", [
       ["Member", (row) => row.Name],
       ["State", (row) => status(MEMBER_STATES[row.Status] || "none")],
       ["Address", (row) => `${row.Addr}:${row.Port}`],
@@ -30,7 +30,7 @@ export function cluster({main, signal}) {
     signal,
     show: ([state, configuration, found, self]) => {
       summary.replaceChildren(state && configuration ? overview(state, configuration, self) : noLeader());
-      servers.replaceChildren(configuration ? serverTable(state, configuration) : "");
+      repaint(servers, configuration ? serverTable(state, configuration) : "");
       all = (found || []).sort((one, other) => one.Name.localeCompare(other.Name));
       paint();
     },

@@ -1,7 +1,7 @@
 // A browser and an editor of keys. A save names the index that was read: nobody's change is overwritten unseen.
 
 import {path, put, remove, request} from "../api.js";
-import {announce, confirmed, facts, h, table} from "../dom.js";
+import {announce, confirmed, facts, h, repaint, table} from "../dom.js";
 import {watch} from "../live.js";
 import {act, filterBox, problem} from "./parts.js";
 
@@ -32,7 +32,7 @@ function folder({main, rest: prefix, signal, go}) {
     spellcheck: "false"});
   const paint = () => {
     const found = keys.filter((key) => box.accepts("", key));
-    list.replaceChildren(table("Keys", [
+    repaint(list, table("Keys", [
       ["Key", (key) => h("a", {href: place(key)}, key.slice(prefix.length) || "(the folder's own key)")],
       ["Kind", (key) => (key.endsWith("/") ? "folder" : "key")],
     ], found, keys.length ? "No key matches." : "There are no keys here."));
@@ -59,20 +59,28 @@ function folder({main, rest: prefix, signal, go}) {
       keys = value || [];
       paint();
     },
-    failed: (error) => list.replaceChildren(problem(error)),
+    failed: (error) => repaint(list, problem(error)),
   });
 }
 
-const decoder = new TextDecoder("utf-8", {fatal: true});
+const decoder = new TextDecoder("utf-8", {fatal: true, ignoreBOM: true}); // a byte order mark stays in the text
 
-/** Return {bytes, text}; text null where the bytes are none. */
+/**
+ * Return {text, lineEnd} of a value, or {why} where an editor would not give back the same bytes. Browsers make every
+ * end of a line a line feed: `lineEnd` is what it was.
+ */
 function valueOf(row) {
   const bytes = Uint8Array.from(atob(row.Value || ""), (character) => character.charCodeAt(0));
+  let text;
   try {
-    return {bytes, text: decoder.decode(bytes)};
+    text = decoder.decode(bytes);
   } catch {
-    return {bytes, text: null};
+    return {why: `(${bytes.length} bytes that are not text)`};
   }
+  if (!text.includes("\r")) return {text, lineEnd: "\n"};
+  const plain = text.replaceAll("\r\n", "\n");
+  if (plain.replaceAll("\n", "\r\n") === text) return {text: plain, lineEnd: "\r\n"};
+  return {why: `(${bytes.length} bytes with line ends of several kinds, which a browser would change)`};
 }
 
 function entry({main, rest: key, signal, go}) {
@@ -85,6 +93,7 @@ function entry({main, rest: key, signal, go}) {
   let known = null; // the row that the editor stands on; null: the key does not exist
   let newest = null;
   let shown = "";
+  let lineEnd = "\n";
   let loaded = false;
 
   const describe = (row) => about.replaceChildren(row ? facts([
@@ -95,11 +104,13 @@ function entry({main, rest: key, signal, go}) {
 
   const adopt = (row) => {
     known = row;
-    const value = row ? valueOf(row) : {bytes: new Uint8Array(), text: ""};
-    content.readOnly = value.text === null;
-    shown = value.text === null ? `(${value.bytes.length} bytes that are not text)` : value.text;
+    const value = row ? valueOf(row) : {text: "", lineEnd: "\n"};
+    const isText = value.why === undefined;
+    content.readOnly = !isText;
+    shown = isText ? value.text : value.why;
+    lineEnd = value.lineEnd;
     content.value = shown;
-    save.disabled = value.text === null;
+    save.disabled = !isText;
     erase.hidden = !row;
     reload.hidden = true;
     save.textContent = row ? "Save" : "Create";
@@ -135,7 +146,7 @@ function entry({main, rest: key, signal, go}) {
   const form = h("form", {onsubmit: (event) => {
     event.preventDefault();
     act(save, messages, async () => {
-      const body = new TextEncoder().encode(content.value);
+      const body = new TextEncoder().encode(content.value.replaceAll("\n", lineEnd));
       if (body.length > VALUE_BYTES_MAX) throw new Error(`A value has at most ${VALUE_BYTES_MAX} bytes`);
       const parameters = {cas: known ? known.ModifyIndex : 0, flags: known ? known.Flags : 0};
       const answer = await put(path("kv", key), {parameters, body});

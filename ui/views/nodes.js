@@ -1,7 +1,7 @@
 // Nodes with their health, and what runs on one.
 
 import {path} from "../api.js";
-import {facts, h, link, status, table, tags} from "../dom.js";
+import {facts, h, link, repaint, status, table, tags} from "../dom.js";
 import {watch} from "../live.js";
 import {filterBox, healthOf, problem} from "./parts.js";
 import {checkList} from "./services.js";
@@ -14,7 +14,7 @@ export function nodes({main, signal}) {
     ["warning", "Warning"], ["maintenance", "Maintenance"], ["passing", "Passing"]]);
   const paint = () => {
     const found = rows.filter((row) => box.accepts(healthOf(row.Checks || []), row.Node, row.Address));
-    list.replaceChildren(table("Nodes", [
+    repaint(list, table("Nodes", [
       ["Node", (row) => link(["nodes", row.Node], row.Node)],
       ["Health", (row) => status(healthOf(row.Checks || []))],
       ["Address", (row) => row.Address],
@@ -30,7 +30,7 @@ export function nodes({main, signal}) {
       rows = value;
       paint();
     },
-    failed: (error) => list.replaceChildren(problem(error)),
+    failed: (error) => repaint(list, problem(error)),
   });
 }
 
@@ -41,8 +41,8 @@ export function node({main, rest: name, signal}) {
   watch(path("internal", "ui", "node", name), {
     signal,
     accept: 404,
-    show: (row) => content.replaceChildren(...(row ? nodeParts(row) : [h("p", {class: "empty"}, "This node is unknown.")])),
-    failed: (error) => content.replaceChildren(problem(error)),
+    show: (row) => repaint(content, ...(row ? nodeParts(row) : [h("p", {class: "empty"}, "This node is unknown.")])),
+    failed: (error) => repaint(content, problem(error)),
   });
 }
 

@@ -1,7 +1,7 @@
 // Services with their health, and the instances of one.
 
 import {path} from "../api.js";
-import {facts, h, link, status, table, tags} from "../dom.js";
+import {cards, facts, h, link, repaint, status, table, tags} from "../dom.js";
 import {watch} from "../live.js";
 import {filterBox, healthOf, problem} from "./parts.js";
 
@@ -18,7 +18,7 @@ export function services({main, signal}) {
     ["warning", "Warning"], ["passing", "Passing"]]);
   const paint = () => {
     const found = rows.filter((row) => box.accepts(stateOf(row), row.Name, ...(row.Tags || [])));
-    list.replaceChildren(table("Services", [
+    repaint(list, table("Services", [
       ["Service", (row) => link(["services", row.Name], row.Name)],
       ["Health", (row) => status(stateOf(row), counted(row))],
       ["Nodes", (row) => String((row.Nodes || []).length), "number"],
@@ -34,7 +34,7 @@ export function services({main, signal}) {
         WORST_FIRST.indexOf(stateOf(one)) - WORST_FIRST.indexOf(stateOf(other)) || one.Name.localeCompare(other.Name));
       paint();
     },
-    failed: (error) => list.replaceChildren(problem(error)),
+    failed: (error) => repaint(list, problem(error)),
   });
 }
 
@@ -50,11 +50,8 @@ export function service({main, rest: name, signal}) {
   main.append(h("p", {class: "trail"}, h("a", {href: "services"}, "Services")), h("h1", {}, name), list);
   watch(path("health", "service", name), {
     signal,
-    show: (rows) => list.replaceChildren(
-      rows.length
-        ? h("div", {class: "cards"}, rows.map(instance))
-        : h("p", {class: "empty"}, "This service has no instances (any more).")),
-    failed: (error) => list.replaceChildren(problem(error)),
+    show: (rows) => repaint(list, cards(rows, instance, "This service has no instances (any more).")),
+    failed: (error) => repaint(list, problem(error)),
   });
 }
 
@@ -79,7 +76,7 @@ export function checkList(checks) {
   const order = ["critical", "warning", "passing"];
   const sorted = [...checks].sort((one, other) => order.indexOf(one.Status) - order.indexOf(other.Status));
   return h("ul", {class: "checks"}, sorted.map((check) => h("li", {},
-    h("details", {open: check.Status !== "passing"},
+    h("details", {open: check.Status !== "passing", "data-key": `${check.Node}/${check.CheckID}`, "data-status": check.Status},
       h("summary", {}, status(check.Status), " ", h("strong", {}, check.Name || check.CheckID),
         check.ServiceID ? "" : h("span", {class: "quiet"}, " node")),
       check.Notes ? h("p", {}, check.Notes) : null,

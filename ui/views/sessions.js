@@ -1,7 +1,7 @@
 // Sessions and the locks they hold.
 
 import {path, put} from "../api.js";
-import {announce, confirmed, h, link, table} from "../dom.js";
+import {announce, confirmed, h, link, repaint, table} from "../dom.js";
 import {watch} from "../live.js";
 import {act, duration, filterBox, problem} from "./parts.js";
 
@@ -13,7 +13,7 @@ export function sessions({main, signal}) {
   const box = filterBox("Filter by name, node or id", () => paint());
   const paint = () => {
     const found = rows.filter((row) => box.accepts("", row.Name || "", row.Node, row.ID));
-    list.replaceChildren(table("Sessions", [
+    repaint(list, table("Sessions", [
       ["Session", (row) => [h("strong", {}, row.Name || "(no name)"), h("br"), h("code", {}, row.ID)]],
       ["Node", (row) => link(["nodes", row.Node], row.Node)],
       ["Time to live", (row) => row.TTL || "until its node or checks fail"],
@@ -42,7 +42,7 @@ export function sessions({main, signal}) {
       rows = value;
       paint();
     },
-    failed: (error) => list.replaceChildren(problem(error)),
+    failed: (error) => repaint(list, problem(error)),
   });
 }
 

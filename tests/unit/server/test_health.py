@@ -27,6 +27,7 @@ from structs.catalog import (
 )
 from structs.coordinate import Coordinate, CoordinateBatch, NodeCoordinate
 from structs.query import Consistency, QueryOptions
+from structs.service_summary import ServiceSummary, ServiceSummaryReply
 from tests.fakes.server_parts import REMOTE, ServerParts, server_parts
 from tests.unit.server.test_catalog import check, deregister, register, woken_by
 
@@ -117,10 +118,33 @@ async def test_nodes_are_dumped_with_everything_on_them(tmp_path: Path, monkeypa
         assert await dump("Internal.NodeInfo", NodeRequest(node="none")) == []
         monkeypatch.setattr(reads, "ROWS_INLINE_MAX", 1)
         assert parts.dispatcher.call("Internal.NodeInfo", NodeRequest(node="B")).nodes, "answered at once"
+        kept = parts.dispatcher.call("Internal.NodeDump", NodeDumpRequest())
+        assert len(kept.nodes) == 2, "what is kept need not be made"
+        await register(parts, "c")
         later = parts.dispatcher.call("Internal.NodeDump", NodeDumpRequest())
-        assert len((await later).nodes) == 2, "a long read is not answered at once, but the same"
+        assert len((await later).nodes) == 3, "a long read is not answered at once, but the same"
+        await register(parts, "d")
         stale = NodeDumpRequest(options=QueryOptions(consistency=Consistency.STALE))
-        assert len((await parts.dispatcher.call("Internal.NodeDump", stale)).nodes) == 2
+        assert len((await parts.dispatcher.call("Internal.NodeDump", stale)).nodes) == 4
+
+
+async def test_services_are_summed_up_with_the_checks_of_their_nodes(tmp_path: Path) -> None:
+    async with server_parts(tmp_path) as parts:
+        checks = [check("c", service_id="web1"), check("d")]
+        await register(parts, "b", service=WEB, checks=checks)
+        await register(parts, "b", service=replace(WEB, service_id="web2", tags=["b"]))
+        await register(parts, "a", service=DB)
+        reply = await parts.ask("Internal.ServiceSummary", NodeDumpRequest())
+        assert isinstance(reply, ServiceSummaryReply)
+        statuses = [each.status for each in checks]
+        assert reply.services == [
+            ServiceSummary(name="Web", tags=["V1", "a", "b"], nodes=["b"], passing_count=statuses.count("passing"),
+                           warning_count=statuses.count("warning"), critical_count=statuses.count("critical")),
+            ServiceSummary(name="db", nodes=["a"]),
+        ]  # fmt: skip
+        assert reply.meta.index == (await parts.ask("Internal.NodeDump", NodeDumpRequest())).meta.index
+        again = await parts.ask("Internal.ServiceSummary", NodeDumpRequest())
+        assert again.services is reply.services, "kept until something changes"
 
 
 INDEXES = [

@@ -101,3 +101,18 @@ def test_a_reload_takes_services_meta_and_what_becomes_of_outputs(tmp_path: Path
     assert result.config.local.outputs == OutputSettings(discard=True)
     assert set(result.changed) == {"service", "node_meta", "discard_check_output"}
     assert result.needs_restart == ("check_update_interval",)
+
+
+def test_what_checks_send_is_shown_to_nobody(tmp_path: Path) -> None:
+    check = """{
+        http = "http://user:s3cret@10.0.0.1:80/up?key=s3cret", interval = "1s", body = "s3cret"
+        header { Authorization = ["Bearer s3cret"] }
+    }"""
+    path = written(tmp_path, f'service {{ name = "web" check {check} }} check {{ name = "c" ttl = "1s" }}')
+    plain = '{"check": {"name": "d", "http": "http://10.0.0.1/?s3cret", "interval": "1s", "header": {"A": ["s3cret"]}}}'
+    config, _ = loaded("-config-file", path, "-config-file", written(tmp_path, plain, "b.json"))
+    shown = str(config.raw)
+    assert "s3cret" not in shown
+    assert "http://<hidden>@10.0.0.1:80/up?<hidden>" in shown
+    assert "Authorization" in shown
+    assert str(config.local.definitions.services).count("s3cret") == 4

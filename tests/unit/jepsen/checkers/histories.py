@@ -10,6 +10,8 @@ from jepsen.checkers.verdict import Verdict
 from jepsen.history import Begin, End, FaultWindow, History, Observation, Operation, Outcome, Stall
 
 OK, FAILED, UNKNOWN = Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN
+MODAL = frozenset({"read", "wait", "txn", "list", "info", "health", "node_services"})
+"""Functions of operations that have a mode."""
 
 
 def history(
@@ -57,7 +59,7 @@ def op(
         output=got,
         outcome=outcome,
         error=error,
-        mode=mode if function in ("read", "wait", "txn") else "",
+        mode=mode if function in MODAL else "",
         node=node,
         phase=phase,
         began_ns=began,

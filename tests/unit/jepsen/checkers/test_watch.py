@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jepsen.checkers.watch import check
+from jepsen.checkers.watch import check, check_health
 from jepsen.history import FaultWindow, Operation
 from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, fault, history, kinds, op, seen
 
@@ -305,3 +305,10 @@ def test_windows_that_overlap_are_one() -> None:
     late = [FIRST, write(2, 500, 505, 20), wait(10, 13, 3013, 2, 20), final(2, 20)]
     assert check(history(broken(0, 100), broken(50, 60), broken(90, 505), *late)).valid
     assert not check(history(broken(0, 100), broken(90, 504), *late)).valid
+
+
+def test_the_same_is_asked_of_health() -> None:
+    lines = [msgspec.structs.replace(each, workload="health-watch") for each in BAD["missed change"]]
+    verdict = check_health(history(*lines))
+    assert (verdict.checker, verdict.workload, kinds(verdict)) == ("health-watch", "health-watch", ["missed change"])
+    assert check(history(*lines)).checked_count == 0

@@ -15,13 +15,25 @@ from base.codec import Mistyped, Record, decode, encode, pack_old, unpack_old
 from base.errors import InvalidRequest, Refused
 from server.endpoints.registry import METHODS
 from structs.autopilot import AutopilotConfig
-from structs.catalog import QuerySource, ServiceNodesReply, ServiceRequest
+from structs.catalog import (
+    CheckStatus,
+    HealthCheck,
+    Node,
+    NodeDumpReply,
+    NodeDumpRequest,
+    NodeInfo,
+    NodeService,
+    QuerySource,
+    ServiceNodesReply,
+    ServiceRequest,
+)
 from structs.cluster import Empty, RemovePeerRequest
 from structs.foreign import catalog, kv, operator, txn
 from structs.foreign.methods import FOREIGN_METHODS, ROWS, encode_reply, translate
 from structs.foreign.row import ForeignMethod
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVEntry, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryMeta, QueryOptions
+from structs.service_summary import ServiceSummary, ServiceSummaryReply
 from structs.session import ServiceCheck, Session, SessionApplyRequest, SessionVerb
 from structs.txn import TxnOp, TxnOutcome, TxnReply, TxnRequest, TxnResult
 
@@ -302,3 +314,15 @@ def test_a_transaction_is_asked_with_the_options_of_its_kind() -> None:
     call = translate("Txn.Apply", encode(request), datacenter="dc1")
     assert set(call.argument) == {"Datacenter", "Ops", "Token"}
     assert call.argument["Ops"][0]["KV"]["DirEnt"]["ModifyIndex"] == 3
+
+
+def test_a_summary_is_made_of_what_foreign_servers_list() -> None:
+    call = translate("Internal.ServiceSummary", encode(NodeDumpRequest()), datacenter="dc1")
+    assert call.name == "Internal.NodeDump"
+    assert call.argument["Datacenter"] == "dc1"
+    checks = [HealthCheck(node="n", check_id="c", status=CheckStatus.CRITICAL)]
+    info = NodeInfo(node=Node(node="n"), services=[NodeService(service_id="w", service="web", tags=["v1"])],
+                    checks=checks)  # fmt: skip
+    said = encode_reply(FOREIGN_METHODS["Internal.NodeDump"], NodeDumpReply(nodes=[info]), NodeDumpRequest())
+    reply = decode(ServiceSummaryReply, call.reply(unpack_old(said)))
+    assert reply.services == [ServiceSummary(name="web", tags=["v1"], nodes=["n"], critical_count=1)]

@@ -1,0 +1,50 @@
+"""Kept replies: what else than an index must be the same for one to be given again."""
+
+import io
+from pathlib import Path
+
+from fsm import archive
+from structs.archive import ArchiveMeta
+from structs.catalog import ListServicesReply, ListServicesRequest, NodeService
+from tests.fakes.replica import Replica
+from tests.fakes.server_parts import ServerParts, server_parts
+from tests.unit.server.test_health import service_nodes
+
+WEB = NodeService(service_id="web", service="web", port=80)
+
+
+def archived(folder: Path, *, port: int, tag: str) -> list[bytes]:
+    """The commands that restore another cluster, whose first entry registered `web` at this port."""
+    replica = Replica(folder)
+    replica.register("n", service=NodeService(service_id="web", service="web", port=port, tags=[tag]))
+    file = io.BytesIO()
+    with replica.machine.read() as view:
+        archive.write_archive(view, file, ArchiveMeta(snapshot_id="x", index=view.index, term=view.term))
+    replica.close()
+    return list(archive.read_archive(file).commands(f"restore-{port}"))
+
+
+async def seen(parts: ServerParts) -> tuple[int, list[int], dict[str, list[str]]]:
+    """Index and ports of the instances, and the tags of all names."""
+    reply = await service_nodes(parts, "Health.ServiceNodes", "web")
+    names = await parts.ask("Catalog.ListServices", ListServicesRequest())
+    assert isinstance(names, ListServicesReply)
+    return reply.meta.index, [instance.service.port for instance in reply.instances], names.services
+
+
+async def test_two_restores_in_a_row_leave_no_reply_of_before(tmp_path: Path) -> None:
+    first, second = archived(tmp_path / "a", port=81, tag="a"), archived(tmp_path / "b", port=82, tag="b")
+    async with server_parts(tmp_path) as parts:
+
+        async def restore(commands: list[bytes]) -> None:
+            for command in commands:
+                await parts.raft.propose(command, timeout_s=1.0)
+
+        await restore(first)
+        await restore(second)
+        await restore(first)
+        index, ports, tags = await seen(parts)
+        assert (ports, tags) == ([81], {"web": ["a"]})
+        await restore(first)
+        await restore(second)
+        assert await seen(parts) == (index, [82], {"web": ["b"]})
