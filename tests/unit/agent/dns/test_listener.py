@@ -16,6 +16,7 @@ import trio.testing
 
 from agent.agent import bind_dns as bind_all
 from agent.config.load import load
+from agent.dns.listener import bind_dns
 from agent.dns.settings import DNSLimits
 from base.errors import ConfigInvalid
 from tests.fakes.discovery import FakeDiscovery, instance
@@ -158,9 +159,9 @@ async def test_noise_does_not_end_the_service() -> None:
 @asynccontextmanager
 async def name_server(handle: Handle) -> AsyncGenerator[tuple[str, int], None]:
     """A name server on both protocols; `handle` returns the bytes of its answer, None for none."""
-    udp = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    await udp.bind(("127.0.0.1", 0))
-    port = udp.getsockname()[1]
+    bound, listening = bind_dns("127.0.0.1", 0)
+    udp = trio.socket.from_stdlib_socket(bound)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
 
     async def datagrams() -> None:
         while True:
@@ -175,14 +176,14 @@ async def name_server(handle: Handle) -> AsyncGenerator[tuple[str, int], None]:
         if answer is not None:
             await stream.send_all(len(answer).to_bytes(2, "big") + answer)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(datagrams)
-        nursery.start_soon(partial(trio.serve_tcp, connection, port, host="127.0.0.1"))
-        try:
-            yield "127.0.0.1", port
-        finally:
-            nursery.cancel_scope.cancel()
-    udp.close()
+    with udp:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(datagrams)
+            nursery.start_soon(trio.serve_listeners, connection, [listener])
+            try:
+                yield udp.getsockname()
+            finally:
+                nursery.cancel_scope.cancel()
 
 
 def answered(query: dns.message.Message, *texts: str, code: dns.rcode.Rcode = dns.rcode.NOERROR) -> bytes:
