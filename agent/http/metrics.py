@@ -102,8 +102,6 @@ def stream(context: RequestContext) -> Response | Awaitable[Response]:
 
     429 where 32 streams are being sent already.
     """
-    if _streaming.borrowed_tokens >= STREAMS_MAX:
-        return text_response(429, TOO_MANY_TEXT)
     context.is_blocking = True
     return _stream(context)
 
@@ -118,6 +116,12 @@ async def _stream(context: RequestContext) -> Response:
         sent_count = TELEMETRY.intervals_count
         return encode_json(metrics_json(TELEMETRY.latest(_clock.wall_unix_s()))) + b"\n"
 
-    async with _streaming:
+    try:
+        _streaming.acquire_nowait()
+    except trio.WouldBlock:
+        return text_response(429, TOO_MANY_TEXT)
+    try:
         await follow(context, Response(200, b"", JSON_TYPE), take, pause_s=STREAM_LOOK_S)
+    finally:
+        _streaming.release()
     return STREAMED
