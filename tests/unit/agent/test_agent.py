@@ -1,16 +1,21 @@
 """What an agent knows and does by itself, over whoever keeps the list of members."""
 
+from collections.abc import Sequence
+from unittest.mock import AsyncMock
+
 import pytest
 import trio
 import trio.testing
 
-from agent.agent import AgentFacts
+from agent.agent import Agent, AgentFacts
 from agent.config.load import load
 from agent.config.runtime import RuntimeConfig
 from agent.membership import JoinReport
+from agent.watch_plan import WatchDefinition
 from base.errors import Refused
 from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
+from tests.fakes.delegate import FakeDelegate
 from tests.fakes.local import LocalSite
 
 
@@ -113,3 +118,17 @@ async def test_coordinates_can_be_switched_off() -> None:
     assert (agent.coordinates_enabled, agent.coordinate()) == (True, Coordinate())
     agent, _ = facts("-hcl", "disable_coordinates = true")
     assert (agent.coordinates_enabled, agent.coordinate()) == (False, None)
+
+
+async def test_a_reload_that_is_refused_leaves_the_watches_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, _ = facts()
+    agent = Agent(configured(), delegate=FakeDelegate(), facts=told, sockets=[], https_sockets=[])
+    watched: list[Sequence[WatchDefinition]] = []
+    monkeypatch.setattr(agent.watches, "replace", watched.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(told, "take_config", AsyncMock(side_effect=Refused("no")))
+        with pytest.raises(Refused, match="no"):
+            await agent.reload(configured())
+    assert watched == []
+    await agent.reload(configured("-hcl", 'watches { type = "nodes" args = ["x"] }'))
+    assert [[watch.kind for watch in each] for each in watched] == [["nodes"]]
