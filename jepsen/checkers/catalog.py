@@ -76,8 +76,9 @@ class _Node:
         """Id -> its writes that may have happened, in their order."""
         self._ends: dict[str, list[int]] = {}
         self._live: set[str] = set()
-        """Those that must be there, or may be: all but the ones that were deregistered for good by now."""
-        self._leaving: list[tuple[int, str]] | None = None
+        """Those whose first write was over by now, and that were not deregistered for good yet."""
+        self._turns: list[tuple[int, bool, str]] | None = None
+        """When each of them comes and goes, the earliest last."""
         self.is_of_agent = True
 
     def add(self, write: Operation) -> None:
@@ -87,13 +88,15 @@ class _Node:
 
     def _live_at(self, at_ns: int) -> set[str]:
         """The services that an answer which begins now must speak of; to be asked in the order of time."""
-        if self._leaving is None:
-            self._live = set(self.services)
-            last = [(writes[-1], service_id) for service_id, writes in self.services.items()]
-            gone = [(end_of(write), service_id) for write, service_id in last if _version_of(write) == ABSENT]
-            self._leaving = sorted(gone, reverse=True)
-        while self._leaving and self._leaving[-1][0] < at_ns:
-            self._live.discard(self._leaving.pop()[1])
+        if self._turns is None:
+            turns = [(end_of(writes[0]), True, service_id) for service_id, writes in self.services.items()]
+            for service_id, writes in self.services.items():
+                if len(writes) > 1 and _version_of(writes[-1]) == ABSENT:
+                    turns.append((end_of(writes[-1]), False, service_id))
+            self._turns = sorted(turns, reverse=True)
+        while self._turns and self._turns[-1][0] < at_ns:
+            _, comes, service_id = self._turns.pop()
+            (self._live.add if comes else self._live.discard)(service_id)
         return self._live
 
     def check(self, shown: Services, answer: Operation, *, is_eventual: bool, findings: Findings) -> None:
