@@ -3,7 +3,7 @@
 A method says how its index is found without making the answer (`Keeping.index_of`). As long as that index and the state
 it was read from are the same, so is the answer, whoever asks and whatever the consistency mode has to prove first: an
 index rises whenever the answer changes (state machine, "what it promises"). What is said about the answer, the reply's
-`meta`, is new each time. Its bytes are kept, too, once somebody has needed them.
+`meta`, is new each time. Its bytes are kept, too: they tell its size, and most are sent to somebody.
 
 Replies that are sorted by distance are not kept: no index tells when a node moves.
 """
@@ -21,9 +21,9 @@ from structs.query import QueryMeta, QueryOptions
 
 REPLIES_COUNT_MAX: Final = 512
 BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all replies, as their records and bytes are estimated."""
-ITEM_BYTES: Final = 2048
-"""What one item of a reply is taken for: an instance with its node and checks, as records and in bytes."""
+"""Of all replies: their bytes, and what their records are taken for."""
+RECORDS_FACTOR: Final = 4
+"""How much more memory records take than their bytes, at the most."""
 
 
 class Entry:
@@ -31,14 +31,14 @@ class Entry:
 
     __slots__ = ("head", "index", "part", "reply", "watch_set")
 
-    def __init__(self, index: int, reply: Any, part: Any, watch_set: WatchSet) -> None:
+    def __init__(self, index: int, reply: Any, part: Any, watch_set: WatchSet, head: bytes) -> None:
         self.index = index
         self.reply = reply
         self.part = part
         """The list or map that is all of the reply but its meta."""
         self.watch_set = watch_set
-        self.head = b""
-        """The encoded reply without its meta, which comes last; b"" until somebody needs it."""
+        self.head = head
+        """The encoded reply without its meta, which comes last."""
 
 
 class Replies:
@@ -77,8 +77,9 @@ class Replies:
     def keep(self, key: bytes, index: int, reply: Any, part_name: str, watch_set: WatchSet) -> None:
         """Keep a reply that was made in the view of the last `find`."""
         part = getattr(reply, part_name)
-        entry = Entry(index, reply, part, watch_set)
-        self._kept.put(key, entry, ITEM_BYTES * (1 + len(part)))
+        head = codec.encode(reply)[: -len(codec.encode(reply.meta))]
+        entry = Entry(index, reply, part, watch_set, head)
+        self._kept.put(key, entry, len(key) + (1 + RECORDS_FACTOR) * len(head))
         if self._kept.get(key) is entry:
             self._by_part[id(part)] = entry
 
@@ -91,10 +92,7 @@ class Replies:
         entry = self._by_part.get(id(part))
         if entry is None or entry.part is not part:
             return codec.encode(reply)
-        meta = codec.encode(reply.meta)
-        if not entry.head:
-            entry.head = codec.encode(reply)[: -len(meta)]
-        return entry.head + meta
+        return entry.head + codec.encode(reply.meta)
 
     def _dropped(self, entry: Entry) -> None:
         if self._by_part.get(id(entry.part)) is entry:
