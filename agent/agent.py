@@ -347,12 +347,16 @@ class Agent:
             figure.set(getattr(kept, name))
         self._facts.read_gauges()
 
-    def reload(self, config: RuntimeConfig) -> None:
-        """Read the certificates again, and take the filters of metrics; the rest of the listeners needs a restart."""
-        TELEMETRY.configure(config.telemetry)
-        self.watches.replace(config.watches)
+    async def reload(self, config: RuntimeConfig) -> None:
+        """Take what may change at run time; raises MeshErrors, and has taken nothing then but certificates.
+
+        What can be refused comes first.
+        """
         if self._tls is not None:
             self._tls.reload()
+        await self._facts.take_config(config)
+        TELEMETRY.configure(config.telemetry)
+        self.watches.replace(config.watches)
 
 
 def self_tags(*, role: str, node_id: str, datacenter: str) -> dict[str, str]:

@@ -130,8 +130,7 @@ class ClientAgent:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
-        self._agent.reload(config)
-        await self._facts.take_config(config)
+        await self._agent.reload(config)
 
 
 def banner(what: str, config: RuntimeConfig, node_id: str, *, dns: Sequence[str]) -> list[str]:

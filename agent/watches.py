@@ -94,9 +94,12 @@ class Watches:
                 try:
                     answer = await self._reader.get(progress.target(), token=definition.token)
                     result = progress.answered(answer.status, answer.index, answer.body)
-                except InvalidRequest as error:
+                except InvariantBroken:
+                    raise
+                except Exception as error:  # the border: one watch's defect must not end the others
                     pause_s = progress.failed()
-                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s)
+                    trace = "" if isinstance(error, InvalidRequest) else trace_of(error)
+                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s, trace=trace)
                     await trio.sleep(pause_s)
                     continue
                 if result is None:

@@ -212,8 +212,7 @@ class ServerProcess:
         """See Program."""
         if self._tls is not None:
             self._tls.reload()
-        self.agent.reload(config)
-        await self._facts.take_config(config)
+        await self.agent.reload(config)
 
 
 class ServerPool:

@@ -8,9 +8,9 @@ Events go in, each with its time; instructions come out, to be carried out in th
 * Any other is asked for only on behalf of a caller, and its age is how long ago that was.
 
 Rules: never two fetches at once; every caller is answered, with a value or an error, when the fetch that it waits for
-ends; a value that was once fetched is given out for as long as the servers cannot be asked (fail-static), but not once they
-say no (a token that was taken back, a query that was deleted); an entry that never had a value is forgotten as soon as
-its fetch fails.
+ends; a value that was once fetched is given out for as long as the servers cannot be asked (fail-static), but not once
+they say no (a token that was taken back, a query that was deleted); an entry that never had a value is forgotten as
+soon as its fetch fails.
 
 Source: agent specification, section 8.
 """

@@ -13,8 +13,9 @@ async def read_body(
 ) -> bool:
     """Hand the body to `take` in pieces as they arrive; returns whether it was all of it.
 
-    Once `bytes_max` or `pieces_max` have come (one piece more at most) the connection is closed. The iterator is then run to its end
-    all the same, which is near: left alone, it would be the garbage collector that ends it. Raises httpx.HTTPError.
+    Once `bytes_max` or `pieces_max` have come (one piece more at most) the connection is closed. The iterator is then
+    run to its end all the same, which is near: left alone, it would be the garbage collector that ends it. Raises
+    httpx.HTTPError.
     """
     count = pieces_count = 0
     is_over = False

@@ -4,13 +4,14 @@ import pytest
 import trio
 import trio.testing
 
-from agent.agent import AgentFacts
+from agent.agent import Agent, AgentFacts
 from agent.config.load import load
 from agent.config.runtime import RuntimeConfig
 from agent.membership import JoinReport
 from base.errors import Refused
 from structs.cluster import Member, MemberStatus
 from structs.coordinate import Coordinate
+from tests.fakes.delegate import FakeDelegate
 from tests.fakes.local import LocalSite
 
 
@@ -113,3 +114,21 @@ async def test_coordinates_can_be_switched_off() -> None:
     assert (agent.coordinates_enabled, agent.coordinate()) == (True, Coordinate())
     agent, _ = facts("-hcl", "disable_coordinates = true")
     assert (agent.coordinates_enabled, agent.coordinate()) == (False, None)
+
+
+async def test_a_reload_that_is_refused_leaves_the_watches_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    about, _ = facts()
+    agent = Agent(configured(), delegate=FakeDelegate(), facts=about, sockets=[], https_sockets=[])
+    replaced: list[object] = []
+    monkeypatch.setattr(agent.watches, "replace", replaced.append)
+
+    async def refused(_: RuntimeConfig) -> None:
+        raise Refused("Scripts are disabled on this agent")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(about, "take_config", refused)
+        with pytest.raises(Refused):
+            await agent.reload(configured())
+    assert replaced == []
+    await agent.reload(configured())
+    assert len(replaced) == 1

@@ -180,8 +180,9 @@ async def test_one_that_has_become_another_user_is_critical_in_time(monkeypatch:
         patch.setattr(trio.Process, "kill", refused)
         result = await run("sleep 600", 0.1)
     assert result == Result("critical", "Timed out (100ms) running check")
+    pipe = started[0].stdout
+    assert pipe is not None
     with pytest.raises(trio.ClosedResourceError):
-        assert started[0].stdout is not None
-        await started[0].stdout.receive_some()
+        await pipe.receive_some()
     started[0].kill()
     await started[0].wait()
