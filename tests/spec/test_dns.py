@@ -8,6 +8,8 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import pytest
+import trio
+import trio.testing
 
 from base.errors import NoLeader, Refused
 from structs.prepared_query import ExecuteReply
