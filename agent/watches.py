@@ -15,6 +15,7 @@ from agent.checks.body import read_body
 from agent.checks.dial import reason_of, verified_or_not
 from agent.checks.output import Tail
 from agent.checks.script import Program
+from agent.checks.transport import WaryTransport
 from agent.http.inside import InsideAnswer
 from agent.watch_plan import HTTPHandler, WatchDefinition, WatchProgress
 from base.errors import InvalidRequest, InvariantBroken
@@ -93,9 +94,12 @@ class Watches:
                 try:
                     answer = await self._reader.get(progress.target(), token=definition.token)
                     result = progress.answered(answer.status, answer.index, answer.body)
-                except InvalidRequest as error:
+                except InvariantBroken:
+                    raise
+                except Exception as error:  # the border: one watch's defect must not end the others
                     pause_s = progress.failed()
-                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s)
+                    trace = "" if isinstance(error, InvalidRequest) else trace_of(error)
+                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s, trace=trace)
                     await trio.sleep(pause_s)
                     continue
                 if result is None:
@@ -141,7 +145,7 @@ async def _ask(handler: HTTPHandler, index: int, result: bytes) -> None:
     tail = Tail(OUTPUT_BYTES_MAX)
     with trio.move_on_after(handler.timeout_s):
         try:
-            transport = httpx.AsyncHTTPTransport(verify=verified_or_not(handler.tls_skip_verify), trust_env=False)
+            transport = WaryTransport(verified_or_not(handler.tls_skip_verify))
             async with (
                 httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client,  # noqa: S113
                 client.stream(handler.method, handler.path, content=result, headers=headers) as response,
