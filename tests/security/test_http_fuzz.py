@@ -54,7 +54,10 @@ ALLOWED_500: dict[str, tuple[str, ...]] = {
         "Couldn't load metadata pair", HOLDS,
     ),
     "/v1/coordinate/update": ("invalid coordinate", "incompatible coordinate"),
-    "/v1/event/fire/": ("Cannot provide tag filter without service filter", "user event exceeds limit"),
+    "/v1/event/fire/": (
+        "Cannot provide tag filter without service filter", "user event exceeds limit", "Invalid node filter",
+        "Invalid service filter", "Invalid tag filter",
+    ),
     "/v1/kv/": ("missing session", "invalid session", "strconv.ParseUint"),
     "/v1/operator/keyring": ("Keyring is empty",),
     "/v1/operator/raft/peer": ("not found in the Raft configuration",),
