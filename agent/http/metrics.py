@@ -7,7 +7,6 @@ import msgspec
 import trio
 
 from acl.access import AGENT_READ
-from agent.exposition import EXPOSITION_TYPE, exposition
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, STREAMED, Response, json_response, text_response
 from agent.http.streaming import follow, stream_rule
@@ -92,6 +91,8 @@ def metrics(context: RequestContext) -> Response:
     if context.query.get("format") == "prometheus":
         if TELEMETRY.settings.prometheus_retention_s <= 0:
             return text_response(415, PROMETHEUS_OFF_TEXT)
+        from agent.exposition import EXPOSITION_TYPE, exposition  # its library is for whoever asks for it
+
         return Response(200, exposition(TELEMETRY), EXPOSITION_TYPE)
     return json_response(metrics_json(TELEMETRY.latest(_clock.wall_unix_s())))
 
