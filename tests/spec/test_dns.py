@@ -285,6 +285,21 @@ async def test_staleness_is_as_configured(
         assert [call[1].options.consistency for call in site.servers.calls] == expected
 
 
+@pytest.mark.parametrize("is_remembered", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_the_bit_of_dnssec_is_copied(*, is_remembered: bool, wanted: bool) -> None:
+    async with dns_site(*CATALOG) as site:
+        for dnssec in (not wanted, wanted) if is_remembered else (wanted,):
+            query = dns.message.make_query("db.service.consul", "A", use_edns=0, payload=1232, want_dnssec=dnssec)
+            raw = await site.respond(query.to_wire())
+            assert raw is not None
+            assert bool(dns.message.from_wire(raw).ednsflags & dns.flags.DO) is dnssec
+        if is_remembered:
+            again, _ = site.responder.at_once(query.to_wire(), trio.current_time())
+            assert again is not None
+            assert bool(dns.message.from_wire(again).ednsflags & dns.flags.DO) is wanted
+
+
 async def test_without_servers_an_answer_of_the_cache_grows_old_too(autojump_clock: trio.testing.MockClock) -> None:
     async with dns_site(*CATALOG, max_stale_s=10.0) as site:
         await site.ask("db.service.consul")
