@@ -27,6 +27,7 @@ from agent.metrics import dump_text
 from base import log
 from base.clock import RealClock
 from base.errors import ConfigInvalid, DataDamaged, DiskFailed, InvariantBroken, MeshError
+from base.resolver import look_up_in_own_threads
 from base.telemetry import TELEMETRY
 from base.version import VERSION
 
@@ -125,6 +126,7 @@ async def _run(
     ending: Ending,
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1) as signals:
+        look_up_in_own_threads()
         program = await make(config)
         reloader = _Reloader(program, config, argv, role)
         program.offer_reload(reloader.reload)

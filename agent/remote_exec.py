@@ -25,8 +25,8 @@ import trio
 
 from agent.http.registry import Delegate
 from base.codec import Record
-from base.errors import InvalidRequest, MeshError
-from base.log import get_logger
+from base.errors import InvalidRequest, InvariantBroken, MeshError
+from base.log import get_logger, trace_of
 from structs.event import UserEvent
 from structs.kv import KVApplyReply, KVApplyRequest, KVCommand, KVGetReply, KVGetRequest, KVVerb
 from structs.query import Consistency, QueryOptions, WriteOptions
@@ -45,6 +45,8 @@ WAIT_S_MIN, WAIT_S_DEFAULT, WAIT_S_MAX = 0.1, 2.0, 60.0
 """Between two signs of life, as the job wants them."""
 CLOSE_S = 1.0
 """Left to whoever else has the job's output open, after the job itself has ended."""
+REAP_S = 5.0
+"""How long a killed process is waited for; one that could not be killed is left to the kernel."""
 EXIT_NOT_RUN = 255
 EXIT_KILLED = 137
 PREFIX_CHARACTERS_MAX = 256
@@ -94,14 +96,15 @@ def job_of(folder: str, session: str, value: bytes) -> Job:
         raise InvalidRequest(f"the script is not base64: {error}") from error
     if not command and not arguments and not program:
         raise InvalidRequest("the job is empty")
-    seconds = wait / NANOSECONDS if isinstance(wait, int) and wait > 0 else WAIT_S_DEFAULT
+    is_given = isinstance(wait, int) and wait > 0
+    seconds = min(wait, WAIT_S_MAX * NANOSECONDS) / NANOSECONDS if is_given else WAIT_S_DEFAULT
     return Job(
         folder=folder,
         session=session,
         command=command,
         arguments=tuple(arguments),
         script=program,
-        wait_s=min(max(seconds, WAIT_S_MIN), WAIT_S_MAX),
+        wait_s=max(seconds, WAIT_S_MIN),
     )
 
 
@@ -144,8 +147,12 @@ class RemoteExecutor:
                 folder, session = folder_of(event.payload)
                 job = await self._fetched(folder, session)
                 await self._carry_out(job)
-            except MeshError as error:
+            except InvariantBroken:
+                raise
+            except (MeshError, OSError) as error:
                 _log.warn("remote execution failed", id=event.event_id, reason=str(error))
+            except Exception as error:  # the border: what others ask for must not end the agent
+                _log.error("remote execution met a defect", id=event.event_id, error=repr(error), trace=trace_of(error))
 
     async def _fetched(self, folder: str, session: str) -> Job:
         """Return the job, read with the proof that the leader leads; raises InvalidRequest where there is none."""
@@ -162,7 +169,7 @@ class RemoteExecutor:
         if not await self._write(job, "ack", b""):
             return
         _log.info("remote execution", folder=job.folder, command=job.command or " ".join(job.arguments) or "script")
-        with tempfile.TemporaryDirectory(prefix="mesh-exec-") as place:
+        with tempfile.TemporaryDirectory(prefix="mesh-exec-", ignore_cleanup_errors=True) as place:
             try:
                 words = _words(job, place)
                 process = await trio.lowlevel.open_process(
@@ -251,7 +258,10 @@ async def _group_of(process: trio.Process) -> AsyncGenerator[None, None]:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             _log.debug("remote execution left nothing behind", pid=process.pid)
-        with trio.CancelScope(shield=True):  # after a SIGKILL it is a moment
+        except PermissionError:  # as after sudo
+            _log.warn("remote execution left processes of another user behind", pid=process.pid)
+        with trio.move_on_after(REAP_S) as scope:  # after a SIGKILL it is a moment
+            scope.shield = True
             await process.wait()
 
 

@@ -8,16 +8,13 @@ import os
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-import httpx
 import trio
 
-from agent.checks.body import read_body
-from agent.checks.dial import reason_of, verified_or_not
-from agent.checks.output import Tail
 from agent.checks.script import Program
 from agent.http.inside import InsideAnswer
-from agent.watch_plan import HTTPHandler, WatchDefinition, WatchProgress
+from agent.watch_plan import WatchDefinition, WatchProgress
 from base.errors import InvalidRequest, InvariantBroken
+from base.lazily import imported
 from base.log import get_logger, trace_of
 from base.tasks import started_in
 
@@ -93,9 +90,12 @@ class Watches:
                 try:
                     answer = await self._reader.get(progress.target(), token=definition.token)
                     result = progress.answered(answer.status, answer.index, answer.body)
-                except InvalidRequest as error:
+                except InvariantBroken:
+                    raise
+                except Exception as error:  # the border: one watch's defect must not end the others
                     pause_s = progress.failed()
-                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s)
+                    trace = "" if isinstance(error, InvalidRequest) else trace_of(error)
+                    _log.error("watch errored", type=definition.kind, error=str(error), retry_s=pause_s, trace=trace)
                     await trio.sleep(pause_s)
                     continue
                 if result is None:
@@ -112,7 +112,7 @@ class Watches:
 async def handle(definition: WatchDefinition, index: int, result: bytes) -> None:
     """Run a watch's handler once; what goes wrong is logged."""
     if definition.http is not None:
-        await _ask(definition.http, index, result)
+        await (await imported("agent.watch_request")).ask(definition.http, index, result)
     else:
         await _execute(definition, index, result)
 
@@ -133,26 +133,3 @@ async def _execute(definition: WatchDefinition, index: int, result: bytes) -> No
         _log.error("watch handler failed", handler=args[0], code=program.exit_code, output=output)
     else:
         _log.debug("watch handler done", handler=args[0], output=output)
-
-
-async def _ask(handler: HTTPHandler, index: int, result: bytes) -> None:
-    own = [(name, value) for name, values in handler.header.items() for value in values]
-    headers = [*own, ("Content-Type", "application/json"), ("X-Consul-Index", str(index))]
-    tail = Tail(OUTPUT_BYTES_MAX)
-    with trio.move_on_after(handler.timeout_s):
-        try:
-            transport = httpx.AsyncHTTPTransport(verify=verified_or_not(handler.tls_skip_verify), trust_env=False)
-            async with (
-                httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client,  # noqa: S113
-                client.stream(handler.method, handler.path, content=result, headers=headers) as response,
-            ):
-                await read_body(response, tail.feed, ANSWER_BYTES_MAX)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            _log.error("watch handler could not be reached", path=handler.path, error=reason_of(error))
-            return
-        if response.is_success:
-            _log.debug("watch handler done", path=handler.path, output=tail.text())
-        else:
-            _log.error("watch handler failed", path=handler.path, status=response.status_code, output=tail.text())
-        return
-    _log.error("watch handler did not answer in time", path=handler.path, limit_s=handler.timeout_s)

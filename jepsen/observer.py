@@ -31,11 +31,14 @@ async def observe(name: str, address: str, *, record: Callable[[Observation], No
 
 
 def facts_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """The facts in an answer of /v1/agent/self: `state` (leader, follower, candidate, client), term and indexes."""
+    """The facts in an answer of /v1/agent/self: `state` (leader, follower, candidate, client), id, term, indexes."""
     raft = answer.get("Stats", {}).get("raft")
+    told_id = answer.get("Config", {}).get("NodeID")
+    known = {"id": told_id} if told_id else {}
     if raft is None:
-        return {"state": "client"}
+        return {"state": "client", **known}
     return {
+        **known,
         "state": raft["state"].lower(),
         "term": int(raft["term"]),
         "commit": int(raft["commit_index"]),

@@ -13,7 +13,7 @@ An agent that has forgotten the service (its data is gone) is given it again.
 
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -77,6 +77,11 @@ def is_forgotten(error: MeshError) -> bool:
     return isinstance(error, NotFound | Refused) or "does not have associated TTL" in str(error)
 
 
+def may_be_registered(error: BaseException) -> bool:
+    """Whether a registration that ended so, in an error or cancelled, may have happened all the same."""
+    return not (isinstance(error, MeshError) and error.definite)
+
+
 class RegisteredService:
     """Registers when entered; a thread keeps it."""
 
@@ -96,7 +101,13 @@ class RegisteredService:
         self._thread = threading.Thread(target=self._keep, name="mesh-service", daemon=True)
 
     def __enter__(self) -> Self:
-        self._client.carry(self._keeping.register())
+        try:
+            self._client.carry(self._keeping.register())
+        except BaseException as error:
+            if may_be_registered(error):
+                with suppress(MeshError):
+                    self._client.carry(self._keeping.deregister())
+            raise
         self._thread.start()
         return self
 
@@ -163,7 +174,13 @@ async def service_in_trio(
             return
 
     failure: Exception | None = None
-    await client.carry(keeping.register())
+    try:
+        await client.carry(keeping.register())
+    except BaseException as error:
+        if may_be_registered(error):
+            with trio.move_on_after(FAREWELL_S, shield=True), suppress(MeshError):
+                await client.carry(keeping.deregister())
+        raise
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep)

@@ -29,8 +29,8 @@ REQUEST_ITEMS_MAX: Final = 8 * KIB
 """One list or map of an argument."""
 REQUEST_CONTAINERS_MAX: Final = 16 * KIB
 """Lists and maps of an argument: each costs far more memory here than on the wire."""
-REPLY_BYTES_MAX: Final = 32 * MIB
-"""One body: a listing of everything that a large cluster has. A session keeps no more, see rpc/yamux.py."""
+REPLY_BYTES_MAX: Final = 64 * MIB
+"""One body: 50,000 instances with their nodes and checks are 51 MB there. A session keeps no more, see rpc/kept.py."""
 REPLY_ITEMS_MAX: Final = MIB
 REPLY_CONTAINERS_MAX: Final = MIB
 METHOD_BYTES_MAX: Final = 128

@@ -6,9 +6,9 @@ request on each of many sessions, for ever.
 
 from typing import Final
 
-KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all streams of one session: 64 values of the largest size arriving side by side. A stream that needs more is
-reset."""
+KEPT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of all streams of one session: one reply of the largest size, or 128 of the largest values. A stream that needs
+more is reset."""
 KEPT_BYTES_ALL_MAX: Final = 256 * 1024 * 1024
 """Of all sessions together."""
 KEPT_BYTES_FREE: Final = 256 * 1024

@@ -23,7 +23,7 @@ from fsm.watch import WatchSet
 from server.blocking import BlockingQueries, Evaluated
 from server.consensus import Consensus
 from server.endpoints.registry import Keeping, Method, Query
-from server.replies import Replies, epoch_of, with_meta
+from server.replies import Replies, epoch_of, head_of, with_meta
 from structs.query import Consistency
 
 WAIT_S_DEFAULT = 300.0
@@ -161,13 +161,13 @@ class Reads:
             # The view is opened here, after it was proven that it may be; the thread only reads in it.
             with self._machine.read() as view:
                 query = self._query(view, watch_set, consistency)
-                reply = await trio.to_thread.run_sync(method.handler, query, request, limiter=self._threads)
+                reply, head = await trio.to_thread.run_sync(_made, method, query, request, limiter=self._threads)
                 raft_index, epoch = view.raft_index, epoch_of(view)
                 keeping = method.keeping
                 if keeping is not None and (index := keeping.index_of(view, request)):
                     key = self.replies.key_of(method, request)
                     if key:
-                        self.replies.keep(view, key, index, reply, keeping, watch_set)
+                        self.replies.keep(view, key, index, reply, keeping, watch_set, head)
                     with self._machine.read() as now:
                         if epoch_of(now) == epoch and keeping.index_of(now, request) == index:
                             raft_index = now.raft_index
@@ -201,7 +201,7 @@ class Reads:
             return None
         reply = method.handler(query, request)
         assert reply.meta.index == index, method.name
-        self.replies.keep(view, key, index, reply, keeping, watch_set)
+        self.replies.keep(view, key, index, reply, keeping, watch_set, head_of(reply))
         return reply, watch_set
 
     def _query(self, view: ReadView, watch_set: WatchSet | None, consistency: Consistency) -> Query:
@@ -210,6 +210,12 @@ class Reads:
             return Query(view, watch_set, True, 0, consistency)
         contact_ms = max(0, int(raft.last_contact_s() * 1000.0))  # below 0: never heard one
         return Query(view, watch_set, raft.leader() is not None, contact_ms, consistency)
+
+
+def _made(method: Method, query: Query, request: Any) -> tuple[Any, bytes]:
+    """Return a reply, and what is kept of its bytes if it is kept."""
+    reply = method.handler(query, request)
+    return reply, head_of(reply) if method.keeping is not None else b""
 
 
 def _is_long(method: Method, view: ReadView, request: Any) -> bool:

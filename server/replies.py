@@ -3,7 +3,7 @@
 A method says how its index is found without making the answer (`Keeping.index_of`). As long as that index and the state
 it was read from are the same, so is the answer, whoever asks and whatever the consistency mode has to prove first: an
 index rises whenever the answer changes (state machine, "what it promises"). What is said about the answer, the reply's
-`meta`, is new each time. Its bytes are kept, too, once somebody has needed them.
+`meta`, is new each time. Its bytes are kept, too: they tell its size, and most are sent to somebody.
 
 Replies that are sorted by distance are not kept: no index tells when a node moves.
 """
@@ -21,8 +21,10 @@ from server.endpoints.registry import Keeping, Method
 from structs.query import QueryMeta, QueryOptions
 
 REPLIES_COUNT_MAX: Final = 512
-BYTES_MAX: Final = 32 * 1024 * 1024
-"""Of all replies, as their records and bytes are estimated (`Keeping.item_bytes`)."""
+BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of all replies: their bytes, and what their records are taken for."""
+RECORDS_FACTOR: Final = 4
+"""How much more memory records take than their bytes, at the most."""
 
 
 class Entry:
@@ -30,14 +32,14 @@ class Entry:
 
     __slots__ = ("head", "index", "part", "reply", "watch_set")
 
-    def __init__(self, index: int, reply: Any, part: Any, watch_set: WatchSet) -> None:
+    def __init__(self, index: int, reply: Any, part: Any, watch_set: WatchSet, head: bytes) -> None:
         self.index = index
         self.reply = reply
         self.part = part
         """The list or map that is all of the reply but its meta."""
         self.watch_set = watch_set
-        self.head = b""
-        """The encoded reply without its meta, which comes last; b"" until somebody needs it."""
+        self.head = head
+        """The encoded reply without its meta, which comes last."""
 
 
 class Replies:
@@ -76,13 +78,15 @@ class Replies:
         self.hits_total += 1
         return entry
 
-    def keep(self, view: ReadView, key: bytes, index: int, reply: Any, keeping: Keeping, watch_set: WatchSet) -> None:
-        """Keep a reply that was made in this view, unless the state was replaced since."""
+    def keep(
+        self, view: ReadView, key: bytes, index: int, reply: Any, keeping: Keeping, watch_set: WatchSet, head: bytes
+    ) -> None:
+        """Keep a reply that was made in this view, unless the state was replaced since; `head`: see `head_of`."""
         if self._epoch != epoch_of(view):
             return
         part = getattr(reply, keeping.part)
-        entry = Entry(index, reply, part, watch_set)
-        self._kept.put(key, entry, keeping.item_bytes * (1 + len(part)))
+        entry = Entry(index, reply, part, watch_set, head)
+        self._kept.put(key, entry, len(key) + (1 + RECORDS_FACTOR) * len(head))
         if self._kept.get(key) is entry:
             self._by_part[id(part)] = entry
 
@@ -95,10 +99,7 @@ class Replies:
         entry = self._by_part.get(id(part))
         if entry is None or entry.part is not part:
             return codec.encode(reply)
-        meta = codec.encode(reply.meta)
-        if not entry.head:
-            entry.head = codec.encode(reply)[: -len(meta)]
-        return entry.head + meta
+        return entry.head + codec.encode(reply.meta)
 
     def _dropped(self, entry: Entry) -> None:
         if self._by_part.get(id(entry.part)) is entry:
@@ -108,6 +109,11 @@ class Replies:
 def epoch_of(view: ReadView) -> tuple[Any, int]:
     """Return what is the same as long as an index means the same: the store, and its restores before this view."""
     return view.store, view.restores_total
+
+
+def head_of(reply: Any) -> bytes:
+    """Return the encoded reply without its meta, which comes last. A few milliseconds for thousands of rows."""
+    return codec.encode(reply)[: -len(codec.encode(reply.meta))]
 
 
 def with_meta(reply: Any, meta: QueryMeta) -> Any:

@@ -17,7 +17,16 @@ from agent.cache.entry import ANYTHING, Answer, Control, Entry, Fetch, Forget, I
 from agent.cache.kinds import Kind
 from base import codec
 from base.codec import Record
-from base.errors import Internal, InvariantBroken, MeshError, NotReady, Unreachable
+from base.errors import (
+    Internal,
+    InvalidRequest,
+    InvariantBroken,
+    MeshError,
+    NotFound,
+    NotReady,
+    PermissionDenied,
+    Unreachable,
+)
 from base.log import get_logger, trace_of
 from base.tasks import started_in
 from structs.query import Consistency, QueryOptions
@@ -31,6 +40,8 @@ DERIVED_MAX = 8
 """Things made of one value that are kept; HTTP and DNS make one each."""
 OUT_OF_TIME_TEXT = "agent cache: no answer in time"
 ENDED_TEXT = "agent: shutting down"
+_REFUSALS = (PermissionDenied, NotFound, InvalidRequest)
+"""With these the servers say no, rather than nothing."""
 
 _log = get_logger("cache")
 
@@ -301,7 +312,8 @@ class Cache:
     def _fail(self, slot: Slot, fetch: Fetch, error: MeshError) -> None:
         self._failures_count += 1
         _log.debug("a cached query failed", method=slot.kind.method, error=str(error))
-        self._carry_out(slot, slot.entry.failed(self._now(), fetch.number, error))
+        is_refusal = isinstance(error, _REFUSALS)
+        self._carry_out(slot, slot.entry.failed(self._now(), fetch.number, error, is_refusal=is_refusal))
 
     async def _retry(self, slot: Slot, at_s: float) -> None:
         with slot.scope_of_task():

@@ -8,8 +8,9 @@ Events go in, each with its time; instructions come out, to be carried out in th
 * Any other is asked for only on behalf of a caller, and its age is how long ago that was.
 
 Rules: never two fetches at once; every caller is answered, with a value or an error, when the fetch that it waits for
-ends; a value that was once fetched is given out for as long as the servers cannot be asked (fail-static); an entry that
-never had a value is forgotten as soon as its fetch fails.
+ends; a value that was once fetched is given out for as long as the servers cannot be asked (fail-static), but not once
+they say no (a token that was taken back, a query that was deleted); an entry that never had a value is forgotten as
+soon as its fetch fails.
 
 Source: agent specification, section 8.
 """
@@ -221,8 +222,8 @@ class Entry:
             out += self._after_failure(at_s) if lacks_index else [self._fetch()]
         return out
 
-    def failed(self, at_s: float, number: int, error: Exception) -> list[Instruction]:
-        """The fetch `number` has failed."""
+    def failed(self, at_s: float, number: int, error: Exception, *, is_refusal: bool = False) -> list[Instruction]:
+        """The fetch `number` has failed; `is_refusal`: the servers were asked, and said no."""
         if not self._ends(number):
             return []
         self.failures_count += 1
@@ -234,10 +235,10 @@ class Entry:
         for waiter, wants in self._waiters.items():
             bound_s = wants.control.stale_if_error_s
             is_old_enough = self.version > 0 and bound_s is not None and age_s <= bound_s
-            serves = is_old_enough and not self._policy.refreshes
+            serves = is_old_enough and not self._policy.refreshes and not is_refusal
             out.append(Answer(waiter, Outcome.OLD, age_s) if serves else Answer(waiter, Outcome.FAILED))
         self._waiters.clear()
-        if not self.version:
+        if not self.version or is_refusal:
             self.forgotten = True
             return [*out, Forget()]
         return out + self._after_failure(at_s) if self._policy.refreshes else out

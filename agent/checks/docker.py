@@ -25,6 +25,8 @@ HOST_DEFAULT = "unix:///var/run/docker.sock"
 ANSWER_BYTES_MAX = 1024 * 1024
 OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 """More output is not read: the program has ended for us, and is not passing."""
+OUTPUT_PIECES_MAX = 1 << 20
+"""The engine is no stranger, and passes on every line by itself."""
 FRAME_HEAD_BYTES = 8
 _STATUS = {0: CheckStatus.PASSING, 1: CheckStatus.WARNING}
 
@@ -96,7 +98,7 @@ class Engine:
             ):
                 if response.status_code >= httpx.codes.BAD_REQUEST:
                     raise Unreachable(f"docker: {method} {path}: {response.status_code} {await _text_of(response)}")
-                if not await read_body(response, take, most):
+                if not await read_body(response, take, most, pieces_max=OUTPUT_PIECES_MAX):
                     raise Unreachable(f"docker: {method} {path}: more than {most} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Unreachable(f"docker: no engine at {self._host}: {reason_of(error)}") from error

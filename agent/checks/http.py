@@ -15,6 +15,7 @@ from agent.checks.body import read_body
 from agent.checks.dial import reason_of, tls_context
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max
+from agent.checks.transport import WaryTransport
 from base.errors import Unreachable
 from structs.catalog import CheckStatus
 from structs.check_spec import CheckSpec
@@ -40,7 +41,7 @@ async def run(spec: CheckSpec, settings: CheckSettings, timeout_s: float) -> Res
     with trio.move_on_after(timeout_s):
         try:
             verify = tls_context(spec, settings) if spec.http.lower().startswith("https:") else False
-            transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
+            transport = WaryTransport(verify)
             async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:  # noqa: S113
                 response, refused = await _answer(client, spec, method)
                 try:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from agent.checks import docker, grpc, h2ping, http, script, tcp, udp
 from agent.checks.aliases import Aliases
 from agent.checks.interface import CheckSettings, LocalChecks, Report, Result
 from agent.checks.output import cut_note, output_bytes_max
@@ -18,21 +17,25 @@ from agent.checks.status import StatusRule
 from agent.checks.ttl import TTLTimers
 from agent.http.registry import Delegate
 from base.errors import InvalidRequest, InvariantBroken, NotFound, Refused
+from base.lazily import imported
 from base.log import get_logger, trace_of
 from base.tasks import started_in
 from structs.catalog import CheckStatus
 from structs.check_spec import CheckSpec
 
 Run = Callable[[CheckSpec, CheckSettings, float], Awaitable[Result]]
-KINDS: dict[str, Run] = {
-    "http": http.run,
-    "tcp": tcp.run,
-    "udp": udp.run,
-    "grpc": grpc.run,
-    "h2ping": h2ping.run,
-    "docker": docker.run,
-    "script": script.run,
-}
+
+
+def _later(kind: str) -> Run:
+    async def run(spec: CheckSpec, settings: CheckSettings, timeout_s: float) -> Result:
+        module = await imported(f"agent.checks.{kind}")
+        result: Result = await module.run(spec, settings, timeout_s)
+        return result
+
+    return run
+
+
+KINDS: dict[str, Run] = {kind: _later(kind) for kind in ("http", "tcp", "udp", "grpc", "h2ping", "docker", "script")}
 """Those that run at intervals."""
 OVERTIME_S = 30.0
 """Every kind keeps its own deadline; one that does not, by a defect, is ended so long after it."""

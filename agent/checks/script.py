@@ -14,6 +14,7 @@ import trio
 
 from agent.checks.interface import CheckSettings, Result
 from agent.checks.output import Tail, output_bytes_max, timed_out_text
+from base.log import get_logger
 from structs.catalog import CheckStatus
 from structs.check_spec import CheckSpec
 
@@ -24,6 +25,8 @@ FLOOD_PAUSE_S = 0.01
 REAP_S = 5.0
 """How long a killed process is waited for; one that the kernel holds is left to it."""
 _STATUS = {0: CheckStatus.PASSING, 1: CheckStatus.WARNING}
+
+_log = get_logger("agent.checks")
 
 
 class Program:
@@ -52,9 +55,8 @@ class Program:
                     if process.stdin is not None:
                         nursery.start_soon(_feed, process.stdin, stdin)
                     await self._read(process)
-                    code = await process.wait()
+                    self.exit_code = await process.wait()
                     nursery.cancel_scope.cancel()  # it need not read all of its input
-                self.exit_code = code
         finally:
             if self.exit_code is None:
                 await _kill(process)
@@ -83,11 +85,15 @@ async def _feed(pipe: trio.abc.SendStream, data: bytes) -> None:
 
 
 async def _kill(process: trio.Process) -> None:
-    """Kill the group. Its leader was not waited for yet, so its number belongs to nobody else."""
+    """Kill the group. Its leader was not waited for yet, so its number belongs to nobody else.
+
+    What has become another user (sudo) is not ours to kill, and goes on.
+    """
     try:
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        process.kill()
+    except (ProcessLookupError, PermissionError) as error:
+        _log.warn("a program goes on after its time", pid=process.pid, reason=error.strerror)
+        return
     with trio.move_on_after(REAP_S) as scope:
         scope.shield = True
         await process.wait()

@@ -119,10 +119,10 @@ class CacheLookups:
             waiting = replace(request, options=replace(request.options, wait_s=self._settings.limits.lookup_s))
             answer = self._cache.get(kind, waiting, control=control)
             cached = answer if isinstance(answer, Cached) else await self._in_time(answer)
-            found = Found(cached.value, cached.slot)
+            found, age_s = Found(cached.value, cached.slot), cached.age_s
         else:
-            found = Found(await self._call(kind, request), None)
-        is_old = found.value.meta.last_contact_ms > self._settings.max_stale_s * 1000
+            found, age_s = Found(await self._call(kind, request), None), 0.0
+        is_old = found.value.meta.last_contact_ms + age_s * 1000 > self._settings.max_stale_s * 1000
         if self._settings.allow_stale and is_old:
             fresh = replace(request, options=replace(request.options, consistency=Consistency.DEFAULT))
             found = Found(await self._call(kind, fresh), None)

@@ -84,6 +84,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     wants_recursion: bool = False
     edns_bytes: int | None = None
     """What the asker can take by UDP; None without EDNS."""
+    dnssec_ok: bool = False
+    """The bit DO, which is copied into the answer (RFC 3225)."""
     subnet: str = ""
     """Address of the asker behind a resolver, "" where that is not told."""
     wire_name: bytes = b""
@@ -119,6 +121,7 @@ def parse(data: bytes) -> Question | bytes | None:
         type=_TYPES.get(int(asked.rdtype), f"TYPE{int(asked.rdtype)}"),
         wants_recursion=bool(flags & FLAG_RD),
         edns_bytes=message.payload if message.edns >= 0 else None,
+        dnssec_ok=bool(message.ednsflags & dns.flags.DO),
         subnet=str(options[0].address) if options else "",
         wire_name=wire_name,
         type_number=int(asked.rdtype),
@@ -180,7 +183,8 @@ def render(question: Question, reply: Reply, *, recursion: bool, compress: bool)
             else:
                 _write(output, known, _name(row.name) if row.name else own, row)
     if has_edns:
-        output.write(struct.pack("!BHHIH", 0, dns.rdatatype.OPT, question.edns_bytes, 0, 0))
+        edns_flags = int(dns.flags.DO) if question.dnssec_ok else 0
+        output.write(struct.pack("!BHHIH", 0, dns.rdatatype.OPT, question.edns_bytes, edns_flags, 0))
     if output.tell() > MESSAGE_BYTES_MAX:
         raise ValueError("the answer is larger than a message can be")
     return output.getvalue()

@@ -20,6 +20,8 @@ KEEP_S_MAX: Final = 2.0
 VARIANTS_MAX: Final = 8
 USES_MAX: Final = 32
 """Of one variant, before it is to be made anew: making one costs some thirty times as much as sending one."""
+EDNS_DO: Final = 0x80
+"""In the first byte of the flags."""
 Key = tuple[int, bytes, bytes, bytes]
 
 
@@ -74,7 +76,8 @@ def key_of(query: bytes) -> Key | None:
         return None
     if query[end + 6] or size != end + OPT_BYTES + (query[end + 9] << 8 | query[end + 10]):
         return None
-    return flags, query[HEADER_BYTES : end - 4].lower(), query[end - 4 : end], query[end + 3 : end + 5]
+    wants = query[end + 3 : end + 5] + (b"\1" if query[end + 7] & EDNS_DO else b"")
+    return flags, query[HEADER_BYTES : end - 4].lower(), query[end - 4 : end], wants
 
 
 class Remembered:

@@ -7,7 +7,6 @@ import msgspec
 import trio
 
 from acl.access import AGENT_READ
-from agent.exposition import EXPOSITION_TYPE, exposition
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, STREAMED, Response, json_response, text_response
 from agent.http.streaming import follow, stream_rule
@@ -92,6 +91,8 @@ def metrics(context: RequestContext) -> Response:
     if context.query.get("format") == "prometheus":
         if TELEMETRY.settings.prometheus_retention_s <= 0:
             return text_response(415, PROMETHEUS_OFF_TEXT)
+        from agent.exposition import EXPOSITION_TYPE, exposition  # its library is for whoever asks for it
+
         return Response(200, exposition(TELEMETRY), EXPOSITION_TYPE)
     return json_response(metrics_json(TELEMETRY.latest(_clock.wall_unix_s())))
 
@@ -102,8 +103,6 @@ def stream(context: RequestContext) -> Response | Awaitable[Response]:
 
     429 where 32 streams are being sent already.
     """
-    if _streaming.borrowed_tokens >= STREAMS_MAX:
-        return text_response(429, TOO_MANY_TEXT)
     context.is_blocking = True
     return _stream(context)
 
@@ -118,6 +117,12 @@ async def _stream(context: RequestContext) -> Response:
         sent_count = TELEMETRY.intervals_count
         return encode_json(metrics_json(TELEMETRY.latest(_clock.wall_unix_s()))) + b"\n"
 
-    async with _streaming:
+    try:
+        _streaming.acquire_nowait()
+    except trio.WouldBlock:
+        return text_response(429, TOO_MANY_TEXT)
+    try:
         await follow(context, Response(200, b"", JSON_TYPE), take, pause_s=STREAM_LOOK_S)
+    finally:
+        _streaming.release()
     return STREAMED

@@ -29,13 +29,13 @@ def monitor(context: RequestContext) -> Response | Awaitable[Response]:
     level = LEVELS.get(wanted.upper() or "INFO")
     if level is None:
         return text_response(400, f"Unknown log level: {wanted}")
-    if SINK.taps_count >= MONITORS_MAX:
-        return text_response(429, TOO_MANY_TEXT)
     context.is_blocking = True
     return _monitor(context, level, as_json=context.query.has("logjson"))
 
 
 async def _monitor(context: RequestContext, level: Level, *, as_json: bool) -> Response:
+    if SINK.taps_count >= MONITORS_MAX:  # asked where it is taken: others may begin between a request and its task
+        return text_response(429, TOO_MANY_TEXT)
     tap = SINK.follow(level)
     try:
         head = Response(200, b"", TEXT_TYPE, b"X-Content-Type-Options: nosniff\r\n")

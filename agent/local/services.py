@@ -310,6 +310,8 @@ class LocalServices:
         while True:
             await trio.sleep(REAP_INTERVAL_S)
             for service_id, check_id in self.state.expired_services(self._now()):
+                if (service_id, check_id) not in self.state.expired_services(self._now()):
+                    continue  # it has recovered, or is gone, while the catalog heard of the one before
                 _log.warn("a service is given up: it was critical for too long", service=service_id, check=check_id)
                 try:
                     await self.deregister_service(service_id)
@@ -390,19 +392,22 @@ def _tell_of_odd_names(service: NodeService) -> None:
 
 
 def _save(files: LocalFiles, service: NodeService | None, specs: list[CheckSpec], token: str, extra: list[str]) -> None:
-    if service is not None:
-        files.save_service(StoredService(service=service, token=token))
+    """A kill in the middle leaves checks without their service, which are not run; a service would pass without its
+    checks.
+    """
     for spec in specs:
         files.save_check(CheckDefinition(spec=spec, token=token))
+    if service is not None:
+        files.save_service(StoredService(service=service, token=token))
     for check_id in extra:
         files.forget_check(check_id)
 
 
 def _forget(files: LocalFiles, service_id: str, check_ids: list[str]) -> None:
+    if service_id:
+        files.forget_service(service_id)  # first, for the reason that `_save` gives
     for check_id in check_ids:
         files.forget_check(check_id)
-    if service_id:
-        files.forget_service(service_id)
 
 
 def _specs(definitions: Definitions) -> list[CheckSpec]:

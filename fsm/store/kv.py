@@ -60,6 +60,16 @@ def list_entries(view: View, prefix: str) -> tuple[list[KVEntry], int]:
     return entries, _prefix_index(view, prefix_bytes, highest)
 
 
+def tree_bytes(view: View, prefix: str, enough_bytes: int) -> int:
+    """Return how many bytes the keys and rows under `prefix` have, counting no further than beyond `enough_bytes`."""
+    total = 0
+    for key, row in keys.scan(view.txn, view.handles.kvs, prefix.encode()):
+        total += len(key) + len(row)
+        if total > enough_bytes:
+            break
+    return total
+
+
 def _prefix_index(view: View, prefix: bytes, highest: int) -> int:
     """Return the index of a listing whose entries have `highest` as their highest ModifyIndex (0: no entries)."""
     if not prefix:

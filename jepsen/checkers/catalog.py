@@ -1,10 +1,10 @@
 """Services: what was acknowledged stays as it is until it is changed, and in the end all show what each agent claims.
 
-Each service has one writer, who is never in doubt (after an unknown end nobody touches it again). So at every moment
-it is in one of at most two known states: `agent` reads at its own node, and reads of the catalog in mode default or
+Each service has one writer, who is never in doubt (after an unknown end nobody touches it again). So at every moment it
+is in one of at most two known states: `agent` reads at its own node, and reads of the catalog in mode default or
 consistent where it was written there, must show one that was current while they were made. What was registered at an
-agent comes to the catalog in its time; in the end (`phase` final) the catalog, its health view, and the agent's own
-list are equal, at every node.
+agent stays (unless its disk is taken away: then it has another id), and comes to the catalog in its time; in the end
+(`phase` final) the catalog, its health view, and the agent's own list are equal, at every node.
 
 `health` has one state at each index, and its index does not go back: at any node in modes default and consistent, and
 for one client at one server in mode stale, but for faults.
@@ -23,7 +23,7 @@ from jepsen.checkers.models import STALE
 from jepsen.checkers.verdict import Verdict
 from jepsen.checkers.windows import Windows
 from jepsen.checkers.words import told
-from jepsen.history import History, Operation, Outcome
+from jepsen.history import History, Observation, Operation, Outcome
 
 WORKLOAD = "catalog"
 ABSENT = 0
@@ -37,6 +37,9 @@ def check(history: History) -> Verdict:
     operations = history.of(WORKLOAD)
     findings = Findings()
     nodes = _nodes(operations)
+    for name, wiped in _wiped(history.observations).items():
+        if name in nodes:
+            nodes[name].wiped = wiped
     answers = [each for each in operations if each.outcome is Outcome.OK and each.function not in WRITES]
     for each in sorted(answers, key=lambda each: each.began_ns):
         if each.function == "agent":
@@ -50,6 +53,9 @@ def check(history: History) -> Verdict:
             for name in {*shown, *nodes}:
                 node = nodes.get(name) or _Node()
                 node.check(shown.get(name, {}), each, is_eventual=node.is_of_agent, findings=findings)
+    for each in operations:
+        if each.function in ("deregister", "set_status") and each.outcome is Outcome.FAILED and not each.error:
+            nodes[each.input["node"]].judge(each.input["id"], ABSENT, each, findings=findings)
     healths = [each for each in answers if each.function == "health"]
     windows = Windows([*history.faults, *history.stalls])
     servers = {each.node for each in history.observations if "term" in each.facts}
@@ -75,9 +81,12 @@ class _Node:
         self.services: dict[str, list[Operation]] = {}
         """Id -> its writes that may have happened, in their order."""
         self._ends: dict[str, list[int]] = {}
+        self.wiped: list[tuple[int, int]] = []
+        """When its agent began with an empty disk: after the one, before the other."""
         self._live: set[str] = set()
-        """Those that must be there, or may be: all but the ones that were deregistered for good by now."""
-        self._leaving: list[tuple[int, str]] | None = None
+        """Those whose first write was over by now, and that were not deregistered for good yet."""
+        self._turns: list[tuple[int, bool, str]] | None = None
+        """When each of them comes and goes, the earliest last."""
         self.is_of_agent = True
 
     def add(self, write: Operation) -> None:
@@ -87,30 +96,45 @@ class _Node:
 
     def _live_at(self, at_ns: int) -> set[str]:
         """The services that an answer which begins now must speak of; to be asked in the order of time."""
-        if self._leaving is None:
-            self._live = set(self.services)
-            last = [(writes[-1], service_id) for service_id, writes in self.services.items()]
-            gone = [(end_of(write), service_id) for write, service_id in last if _version_of(write) == ABSENT]
-            self._leaving = sorted(gone, reverse=True)
-        while self._leaving and self._leaving[-1][0] < at_ns:
-            self._live.discard(self._leaving.pop()[1])
+        if self._turns is None:
+            turns = [(end_of(writes[0]), True, service_id) for service_id, writes in self.services.items()]
+            for service_id, writes in self.services.items():
+                if len(writes) > 1 and _version_of(writes[-1]) == ABSENT:
+                    turns.append((end_of(writes[-1]), False, service_id))
+            self._turns = sorted(turns, reverse=True)
+        while self._turns and self._turns[-1][0] < at_ns:
+            _, comes, service_id = self._turns.pop()
+            (self._live.add if comes else self._live.discard)(service_id)
         return self._live
 
     def check(self, shown: Services, answer: Operation, *, is_eventual: bool, findings: Findings) -> None:
         """Judge what an answer shows of this node; one that is eventual, or stale, may be old."""
         may_be_old = is_eventual or not is_current(answer)
         for service_id in shown.keys() | (set() if may_be_old else self._live_at(answer.began_ns)):
-            writes = self.services.get(service_id, [])
-            version = shown.get(service_id, ABSENT)
-            # Before the last write that was over nothing counts.
-            first = 0 if may_be_old else bisect_left(self._ends.get(service_id, []), answer.began_ns) - 1
-            possible = [each for each in writes[max(0, first) :] if each.began_ns <= answer.ended_ns]
-            if version == ABSENT and first < 0:
-                continue
-            if not any(_version_of(each) == version for each in possible):
-                kind = self._kind_of(version, writes, answer)
-                text = f"{service_id} has version {version or 'none'} here: {told(answer)}."
-                findings.add(kind, text, key=answer.key, operations=[*possible[:2], answer])
+            self.judge(service_id, shown.get(service_id, ABSENT), answer, may_be_old=may_be_old, findings=findings)
+
+    def judge(
+        self, service_id: str, version: int, answer: Operation, *, findings: Findings, may_be_old: bool = False
+    ) -> None:
+        """Judge what an answer shows of one service."""
+        writes = self.services.get(service_id, [])
+        # Before the last write that was over nothing counts.
+        first = 0 if may_be_old else bisect_left(self._ends.get(service_id, []), answer.began_ns) - 1
+        possible = [each for each in writes[max(0, first) :] if each.began_ns <= answer.ended_ns]
+        if version == ABSENT and (first < 0 or self._may_be_wiped(writes, answer)):
+            return
+        if not any(_version_of(each) == version for each in possible):
+            kind = self._kind_of(version, writes, answer)
+            text = f"{service_id} has version {version or 'none'} here: {told(answer)}."
+            findings.add(kind, text, key=answer.key, operations=[*possible[:2], answer])
+
+    def _may_be_wiped(self, writes: Sequence[Operation], answer: Operation) -> bool:
+        """Whether the agent began with an empty disk between the last known write and the answer."""
+        before = [each for each in writes if each.began_ns <= answer.ended_ns]
+        return any(
+            before and before[-1].began_ns <= latest_ns and earliest_ns <= answer.ended_ns
+            for earliest_ns, latest_ns in self.wiped
+        )
 
     @staticmethod
     def _kind_of(version: int, writes: Sequence[Operation], answer: Operation) -> str:
@@ -130,6 +154,20 @@ def _nodes(operations: Iterable[Operation]) -> dict[str, _Node]:
             if each.function in WRITES and may_have_happened(each):
                 node.add(each)
     return nodes
+
+
+def _wiped(observations: Iterable[Observation]) -> dict[str, list[tuple[int, int]]]:
+    """Node -> when it was there under another id: it had lost its disk, and what its agent had been told."""
+    last: dict[str, Observation] = {}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for each in observations:
+        if "id" not in each.facts:
+            continue
+        before = last.get(each.node)
+        if before is not None and before.facts["id"] != each.facts["id"]:
+            found.setdefault(each.node, []).append((before.at_ns, each.at_ns))
+        last[each.node] = each
+    return found
 
 
 def _version_of(write: Operation) -> int:

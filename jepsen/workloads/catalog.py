@@ -14,15 +14,17 @@ Operations, all with the same `key`. A service's id is used by one client only, 
 | `node_services`      | {"node"}                  | {id: version}; has a `mode`                      |
 | `health`             |                           | {"instances", "index"}; has a `mode`             |
 
-`instances` are {"node/id": [version, {check: status}]}. All services have one name. In the end
-everybody gets CONVERGE_S to agree; then all nodes are asked for everything.
+A change of a service that the agent does not know is declined (failed without an error). `instances` are {"node/id":
+[version, {check: status}]}. All services have one name. In the end everybody gets CONVERGE_S to agree; then all nodes
+are asked for everything.
 """
 
 import itertools
 import random
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import msgspec
 import trio
@@ -44,6 +46,7 @@ STATUSES = tuple(catalog_calls.VERBS)
 CONVERGE_S = 90.0
 """An agent compares everything about once a minute, and 15 s after what failed."""
 CONVERGE_POLL_S = 1.0
+NOT_FOUND = re.compile("404 Unknown (service|check) ID")
 
 
 class _Services(msgspec.Struct, kw_only=True):
@@ -184,9 +187,19 @@ class Catalog(Workload):
     ) -> None:
         """Make a change. A service of which one does not know how it stands is left as it is, for ever."""
         asked = {"node": node, "id": service_id, **more}
-        done = await client.call(function, action, key=self.prefix, value=asked)
+
+        async def known(http: HTTP) -> Answer:
+            try:
+                return cast(Answer, await action(http))
+            except CallFailed as error:
+                if NOT_FOUND.match(str(error)):
+                    return Answer(happened=False)
+                raise
+
+        done = await client.call(function, known, key=self.prefix, value=asked)
         is_known = service_id in mine.ids
-        is_removed = done.outcome is Outcome.OK and function.endswith("deregister")
+        is_declined = done.outcome is Outcome.FAILED and not done.error
+        is_removed = is_declined or (done.outcome is Outcome.OK and function.endswith("deregister"))
         if is_known and (is_removed or done.outcome is Outcome.UNKNOWN):
             mine.ids.remove(service_id)
         elif done.outcome is Outcome.OK and not is_known:

@@ -239,7 +239,8 @@ _ALL = (
         "mesh.cli.lock:lock",
         "Run a program while a lock is held",
         arguments="PREFIX COMMAND...",
-        details="The lock is advisory: see the manual on fencing. The program sees CONSUL_LOCK_HELD=true.",
+        details="The lock is advisory: see the manual on fencing. The program sees CONSUL_LOCK_HELD=true. It goes on "
+        "without the lock where mesh itself is killed by SIGKILL.",
         flags=(
             Flag("n", NUMBER, "How many may hold it at a time, default 1."),
             Flag("timeout", TEXT, "How long to wait for it, default for ever."),

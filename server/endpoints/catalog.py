@@ -3,8 +3,6 @@
 Source: HTTP API, section 2; state store specification, sections 2 and 3.
 """
 
-from typing import Final
-
 from acl.access import node_read, node_write, service_read
 from base.errors import Refused
 from base.expression import compiled
@@ -33,9 +31,6 @@ from structs.catalog import (
 from structs.catalog_json import ServiceNodeJSON, service_node_json
 from structs.cluster import Empty
 from structs.registration import check_deregistration, completed
-
-NODE_BYTES: Final = 1024
-"""What one node is taken for among kept replies."""
 
 
 @method("Catalog.Register", request=RegisterRequest, reply=Empty, access=node_write("command.node"), kind=Kind.WRITE)
@@ -87,7 +82,7 @@ def _watch_nodes(watch_set: WatchSet, request: ListNodesRequest) -> None:
     reply=ListNodesReply,
     access=node_read(),
     kind=Kind.READ,
-    keeping=Keeping("nodes", _index_of_list, _watch_nodes, item_bytes=NODE_BYTES),
+    keeping=Keeping("nodes", _index_of_list, _watch_nodes),
     rows_of=all_rows(NODES),
 )
 def list_nodes(query: Query, request: ListNodesRequest) -> ListNodesReply:

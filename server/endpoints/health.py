@@ -1,7 +1,5 @@
 """Health.*: checks, and instances with theirs. Source: HTTP API, section 3; state store specification, section 3."""
 
-from typing import Final
-
 from acl.access import node_read, service_read
 from fsm.store import checks, indexes, nodes, services
 from fsm.store.names import under
@@ -19,9 +17,6 @@ from structs.catalog import (
     ServiceNodesReply,
     ServiceRequest,
 )
-
-CHECK_BYTES: Final = 1024
-"""What one check is taken for among kept replies."""
 
 
 @method("Health.NodeChecks", request=NodeRequest, reply=ChecksReply, access=node_read("node"), kind=Kind.READ)
@@ -52,7 +47,7 @@ def _watch_state(watch_set: WatchSet, request: ChecksInStateRequest) -> None:
     reply=ChecksReply,
     access=node_read(),
     kind=Kind.READ,
-    keeping=Keeping("checks", _index_of_state, _watch_state, item_bytes=CHECK_BYTES),
+    keeping=Keeping("checks", _index_of_state, _watch_state),
     rows_of=all_rows(CHECKS),
 )
 def checks_in_state(query: Query, request: ChecksInStateRequest) -> ChecksReply:
@@ -87,7 +82,7 @@ def _index_of_nodes(view: View, request: ServiceRequest) -> int:
     reply=ChecksReply,
     access=service_read("service"),
     kind=Kind.READ,
-    keeping=Keeping("checks", _index_of_checks, watch_instances, item_bytes=CHECK_BYTES),
+    keeping=Keeping("checks", _index_of_checks, watch_instances),
     rows_of=rows_of_instances,
 )
 def service_checks(query: Query, request: ServiceRequest) -> ChecksReply:

@@ -111,10 +111,6 @@ async def _in_datacenter(call: Call, datacenter: str, request: KeyringRequest, a
 KEYS_SHOWN_MAX: Final = 20
 KEYS_COUNTED_MAX: Final = 1_000
 """Of one session; who holds more is shown with that many."""
-NODE_INFO_BYTES: Final = 16 * 1024
-"""What a node with everything on it is taken for among kept replies."""
-SUMMARY_BYTES: Final = 8 * 1024
-"""What one service is taken for among them: mostly the names of its nodes."""
 _DUMP_TABLES: Final = (NODES.name, SERVICES.name, CHECKS.name)
 
 
@@ -146,7 +142,7 @@ def _watch_dump(watch_set: WatchSet, request: NodeDumpRequest) -> None:
     reply=NodeDumpReply,
     access=node_read(),
     kind=Kind.READ,
-    keeping=Keeping("nodes", _index_of_dump, _watch_dump, item_bytes=NODE_INFO_BYTES),
+    keeping=Keeping("nodes", _index_of_dump, _watch_dump),
     rows_of=all_rows(NODES, SERVICES, CHECKS),
 )
 def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
@@ -164,7 +160,7 @@ def node_dump(query: Query, request: NodeDumpRequest) -> NodeDumpReply:
     reply=ServiceSummaryReply,
     access=service_read(),
     kind=Kind.READ,
-    keeping=Keeping("services", _index_of_dump, _watch_dump, item_bytes=SUMMARY_BYTES),
+    keeping=Keeping("services", _index_of_dump, _watch_dump),
     rows_of=all_rows(NODES, SERVICES, CHECKS),
 )
 def service_summary(query: Query, request: NodeDumpRequest) -> ServiceSummaryReply:

@@ -89,8 +89,6 @@ class Keeping:
     """(view, request) -> the index that the reply will have; 0: this reply must not be kept."""
     watch: Callable[["WatchSet", Any], None] | None = None
     """(watch set, request): adds all that the reply depends on, where that is known without making it."""
-    item_bytes: int = 2048
-    """What one item of the part is taken for, as records and in bytes: an instance with its node and checks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ For a list of queries, after every entry:
 1. an index never falls;
 2. an answer that differs from the last one has a higher index, and the watch of the last one fired;
 3. an answer out of `Replies` is the one that is made anew;
-4. the state keeps its invariants.
+4. the state keeps its invariants; in the end another server that applies the log in one batch, and one that is
+   restored from an archive, have the same.
 """
 
+import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,9 +22,12 @@ import server.endpoints.catalog
 import server.endpoints.health
 import server.endpoints.internal
 import server.endpoints.session  # noqa: F401  # each registers its methods
+from fsm import archive
+from fsm.commands.refusal import Refusal
 from fsm.watch import WatchSet
 from server.endpoints.registry import METHODS, Method, Query
-from server.replies import Replies, with_meta
+from server.replies import Replies, head_of, with_meta
+from structs.archive import ArchiveMeta
 from structs.catalog import (
     CONNECT_PROXY,
     ChecksInStateRequest,
@@ -178,7 +183,7 @@ def answered(replica: Replica, replies: Replies, seen: Seen) -> None:
             key = replies.key_of(method, request)
             entry = replies.find(view, key, index)
             if entry is None:
-                replies.keep(view, key, index, reply, method.keeping, watch_set)
+                replies.keep(view, key, index, reply, method.keeping, watch_set, head_of(reply))
             else:
                 assert with_meta(entry.reply, reply.meta) == reply, (method.name, request)
     index, part = reply.meta.index, {name: getattr(reply, name) for name in reply.__struct_fields__ if name != "meta"}
@@ -222,7 +227,30 @@ def followed(folder: Path, script: list[tuple[str, dict[str, Any]]]) -> None:
         for seen in asked:
             answered(replica, replies, seen)
     replica.check()
+    twins(folder, replica)
     replica.close()
+
+
+def twins(folder: Path, replica: Replica) -> None:
+    """The same log in one batch, and the archived state restored elsewhere, are the same state."""
+    at_once = Replica(folder / "at_once")
+    at_once.machine.skip(1, 1)
+    for command in replica.log:
+        at_once.run(command, commit=False)
+    at_once.machine.commit_batch()
+    assert at_once.machine.digest_now == replica.machine.digest_now
+    assert at_once.dump() == replica.dump()
+    file = io.BytesIO()
+    with replica.machine.read() as view:
+        archive.write_archive(view, file, ArchiveMeta(snapshot_id="x", index=view.index, term=view.term))
+    restored = Replica(folder / "restored")
+    for command in archive.read_archive(file).commands("restore"):
+        assert not isinstance(restored.run(command), Refusal)
+    assert restored.dump() == replica.dump()
+    assert restored.machine.store.state.digests == replica.machine.store.state.digests
+    restored.check()
+    at_once.close()
+    restored.close()
 
 
 @settings(deadline=None, max_examples=60)

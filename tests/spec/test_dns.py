@@ -8,6 +8,8 @@ import dns.message
 import dns.opcode
 import dns.rcode
 import pytest
+import trio
+import trio.testing
 
 from base.errors import NoLeader, Refused
 from structs.prepared_query import ExecuteReply
@@ -281,6 +283,34 @@ async def test_staleness_is_as_configured(
         site.servers.last_contact_ms = last_contact_ms
         await site.ask("db.service.consul")
         assert [call[1].options.consistency for call in site.servers.calls] == expected
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_the_bit_of_dnssec_is_copied(*, is_remembered: bool, wanted: bool) -> None:
+    async with dns_site(*CATALOG) as site:
+        for dnssec in (not wanted, wanted) if is_remembered else (wanted,):
+            query = dns.message.make_query("db.service.consul", "A", use_edns=0, payload=1232, want_dnssec=dnssec)
+            raw = await site.respond(query.to_wire())
+            assert raw is not None
+            assert bool(dns.message.from_wire(raw).ednsflags & dns.flags.DO) is dnssec
+        if is_remembered:
+            again, _ = site.responder.at_once(query.to_wire(), trio.current_time())
+            assert again is not None
+            assert bool(dns.message.from_wire(again).ednsflags & dns.flags.DO) is wanted
+
+
+async def test_without_servers_an_answer_of_the_cache_grows_old_too(autojump_clock: trio.testing.MockClock) -> None:
+    async with dns_site(*CATALOG, max_stale_s=10.0) as site:
+        await site.ask("db.service.consul")
+        await trio.sleep(1)
+        site.servers.fail(NoLeader())
+        await trio.sleep(9)
+        assert addresses(await site.ask("db.service.consul")) == ["10.9.9.9"]
+        await trio.sleep(5)
+        assert (await site.ask("db.service.consul")).rcode() == dns.rcode.SERVFAIL
+        site.servers.fail(None)
+        assert addresses(await site.ask("db.service.consul")) == ["10.9.9.9"]
 
 
 async def test_a_prepared_query_is_executed_for_whoever_asks_and_keeps_its_order_and_ttl() -> None:

@@ -79,7 +79,7 @@ function valueOf(row) {
   }
   if (!text.includes("\r")) return {text, lineEnd: "\n"};
   const plain = text.replaceAll("\r\n", "\n");
-  if (plain.replaceAll("\n", "\r\n") === text) return {text: plain, lineEnd: "\r\n"};
+  if (!plain.includes("\r") && plain.replaceAll("\n", "\r\n") === text) return {text: plain, lineEnd: "\r\n"};
   return {why: `(${bytes.length} bytes with line ends of several kinds, which a browser would change)`};
 }
 

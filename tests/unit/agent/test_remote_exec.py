@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from agent import remote_exec
 from agent.events import EventRing, pack_event
 from agent.remote_exec import RemoteExecutor, folder_of, job_of
+from base import codec
 from base.errors import InvalidRequest
 from structs.event import EVENT_PREFIX, UserEvent
 from structs.kv import KVApplyReply, KVEntry, KVGetReply
@@ -40,6 +42,7 @@ class Servers:
         self.ended = trio.Event()
 
     def call(self, method: str, request: Any, reply: Any) -> Any:
+        codec.encode(request)
         if method == "KVS.Get":
             assert request.options.consistency is Consistency.CONSISTENT
             entry = KVEntry(key=request.key, value=json.dumps(self.job).encode(), session=self.session)
@@ -197,3 +200,33 @@ async def test_too_many_jobs_at_once_are_dropped() -> None:
     for _ in range(remote_exec.JOBS_WAITING_MAX + 5):
         runner.offer(EVENT)
     assert runner._receive.statistics().current_buffer_used == remote_exec.JOBS_WAITING_MAX
+
+
+@pytest.mark.parametrize(
+    ("payload", "job"),
+    [
+        (EVENT.payload, {"Command": "echo x", "Wait": 10**400}),
+        (EVENT.payload, {"Command": "\ud800"}),
+        (json.dumps({"Prefix": "\ud800", "Session": SESSION}).encode(), None),
+    ],
+)
+async def test_an_odd_job_does_not_end_the_agent(payload: bytes, job: dict[str, Any] | None) -> None:
+    servers = Servers(job)
+    async with executor(servers) as runner:
+        runner.offer(replace(EVENT, payload=payload))
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        servers.job, servers.ended = {"Command": "echo next"}, trio.Event()
+        runner.offer(EVENT)
+        with trio.fail_after(30):
+            await servers.ended.wait()
+
+
+async def test_processes_of_another_user_are_left_behind_and_the_agent_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refused)
+    servers = await run({"Command": "exit 4"})
+    assert servers.keys["exit"] == b"4"

@@ -203,3 +203,13 @@ async def test_what_is_read_inside_is_what_clients_get() -> None:
         site.delegate.error = NoLeader()
         assert await client.get("/v1/kv/a") == InsideAnswer(500, 0, b"No cluster leader")
         assert (await client.get("/v1/nothing")).status == 404
+
+
+async def test_an_answer_that_makes_no_sense_ends_no_other_watch(
+    autojump_clock: trio.testing.MockClock, handled: list[tuple[int, bytes]]
+) -> None:
+    key = parse_watch({"type": "key", "key": "k", "args": ["x"]})
+    reader = Scripted(InsideAnswer(200, 4, b"[]"), InsideAnswer(200, 4, b"no JSON"), InsideAnswer(200, 5, b"[7]"))
+    async with running(Watches(reader, [key])):
+        await trio.sleep(60)
+    assert handled == [(5, b"7\n")]

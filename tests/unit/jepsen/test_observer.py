@@ -18,3 +18,4 @@ def test_a_server_s_facts_are_numbers_and_its_role() -> None:
 def test_an_agent_without_raft_is_a_client() -> None:
     assert facts_of({"Stats": {"agent": {}}}) == {"state": "client"}
     assert facts_of({}) == {"state": "client"}
+    assert facts_of({"Config": {"NodeID": "a-b"}}) == {"state": "client", "id": "a-b"}

@@ -111,3 +111,58 @@ def test_in_trio_too_and_errors_of_the_block_come_out_as_they_are() -> None:
     with fake_agent(agent) as site:
         trio.run(main, site.address)
     assert agent.services == {}
+
+
+class Losing(Agent):
+    """Registers, and its answer is lost."""
+
+    def answer(self, asked: Asked) -> Told:
+        told = super().answer(asked)
+        return Told(hang_up=True) if asked.path.startswith("/v1/agent/service/register") else told
+
+
+def test_a_registration_that_may_have_happened_is_taken_back_and_a_refused_one_is_not() -> None:
+    agent = Losing()
+    with fake_agent(agent) as site, Client(site.address, environment={}) as client:
+        with pytest.raises(MeshError) as caught:
+            RegisteredService(client, WEB).__enter__()
+        assert not caught.value.definite
+        assert (agent.registrations_count, agent.services) == (3, {})  # equal registrations may be repeated
+
+    def refuse(_: Asked) -> Told:
+        return Told(status=400, body=b"no")
+
+    with fake_agent(refuse) as site, Client(site.address, environment={}) as client:
+        with pytest.raises(MeshError):
+            RegisteredService(client, WEB).__enter__()
+        assert [asked.path for asked in site.asked] == ["/v1/agent/service/register"]
+
+
+def test_in_trio_a_registration_that_is_cancelled_on_its_way_is_taken_back() -> None:
+    registered, let_go = threading.Event(), threading.Event()
+
+    class Slow(Agent):
+        def answer(self, asked: Asked) -> Told:
+            told = super().answer(asked)
+            if asked.path.startswith("/v1/agent/service/register"):
+                registered.set()
+                let_go.wait(PATIENCE_S)
+            return told
+
+    agent = Slow()
+
+    async def main(address: str) -> None:
+        async with TrioClient(address, environment={}) as client, trio.open_nursery() as nursery:
+
+            async def serve() -> None:
+                async with service_in_trio(client, WEB):
+                    pytest.fail("it is cancelled before")
+
+            nursery.start_soon(serve)
+            await trio.to_thread.run_sync(registered.wait, PATIENCE_S)
+            nursery.cancel_scope.cancel()
+
+    with fake_agent(agent) as site:
+        trio.run(main, site.address)
+        assert agent.services == {}
+        let_go.set()

@@ -4,10 +4,13 @@ import io
 from pathlib import Path
 
 from fsm import archive
+from server.replies import Replies
 from structs.archive import ArchiveMeta
-from structs.catalog import ListServicesReply, ListServicesRequest, NodeService
+from structs.catalog import HealthCheck, ListServicesReply, ListServicesRequest, NodeService
+from structs.query import QueryOptions
 from tests.fakes.replica import Replica
 from tests.fakes.server_parts import ServerParts, server_parts
+from tests.unit.server.test_catalog import register
 from tests.unit.server.test_health import service_nodes
 
 WEB = NodeService(service_id="web", service="web", port=80)
@@ -48,3 +51,17 @@ async def test_two_restores_in_a_row_leave_no_reply_of_before(tmp_path: Path) ->
         await restore(first)
         await restore(second)
         assert await seen(parts) == (index, [82], {"web": ["b"]})
+
+
+async def test_what_is_kept_has_a_bound_in_bytes_however_large_the_items_are(tmp_path: Path) -> None:
+    output_bytes, bytes_max = 100_000, 2_000_000
+    async with server_parts(tmp_path) as parts:
+        parts.reads.replies = Replies(bytes_max=bytes_max)
+        large = HealthCheck(node="n", check_id="c", status="passing", output="x" * output_bytes)
+        await register(parts, "n", service=WEB, checks=[large])
+        for number in range(50):
+            options = QueryOptions(token=f"t{number}")
+            first = await service_nodes(parts, "Health.ServiceNodes", "web", options=options)
+            again = await service_nodes(parts, "Health.ServiceNodes", "web", options=options)
+            assert again.instances is first.instances, "it is kept"
+        assert 0 < len(parts.reads.replies) <= bytes_max // (2 * output_bytes), "as record and in bytes"

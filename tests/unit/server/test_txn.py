@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from base.errors import TooLarge
-from structs.catalog import HealthCheck, Node, NodeRequest, NodeService
+from fsm.commands.registry import REGISTER, encode_command
+from server.endpoints import txn
+from structs.catalog import HealthCheck, Node, NodeRequest, NodeService, RegisterCommand
 from structs.txn import OPERATIONS_MAX, ServiceOnNode, TxnOp, TxnOutcome, TxnRequest
 from tests.fakes.server_parts import ServerParts, server_parts
+from tests.unit.server.test_sessions import SECOND_NS, create, lives, locked, with_node
 
 ID = "40E4A748-2192-161A-0510-9BF59FE950B5"
 
@@ -88,3 +91,62 @@ async def test_what_is_too_large_is_refused_as_a_whole(tmp_path: Path) -> None:
             with pytest.raises(TooLarge):
                 await ask(parts, "Txn.Apply", *operations)
         assert parts.raft.proposed == []
+
+
+async def test_a_tree_may_not_be_asked_for_so_often_that_its_answers_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(txn, "TREES_BYTES_MAX", 100_000)
+    async with server_parts(tmp_path) as parts:
+        for number in range(10):
+            await ask(parts, "Txn.Apply", TxnOp(verb="set", key=f"a/{number}", value=bytes(3_000)))
+        before = len(parts.raft.proposed)
+        tree = TxnOp(verb="get-tree", key="a/")
+        for method, others in (("Txn.Read", []), ("Txn.Apply", [TxnOp(verb="set", key="b")])):
+            outcome = await ask(parts, method, *others, *[tree] * 3)
+            assert len(outcome.results) == len(others) + 30
+            with pytest.raises(TooLarge, match="100000 bytes"):
+                await ask(parts, method, *others, *[tree] * 4)
+        assert len(parts.raft.proposed) == before + 1
+
+
+async def test_a_lock_that_another_holds_is_refused_before_it_can_overtake_the_end_of_its_holder(
+    tmp_path: Path,
+) -> None:
+    async with server_parts(tmp_path) as parts:
+        await with_node(parts)
+        holder = await create(parts, node_checks=["c"], lock_delay_ns=15 * SECOND_NS)
+        other = await create(parts)
+        assert await locked(parts, "k", holder)
+        propose = parts.raft.propose
+
+        async def behind_the_end(command: bytes, *, timeout_s: float) -> object:
+            # The holder's check turns critical by an entry that is in the log already, but not applied.
+            critical = HealthCheck(node="n", check_id="c", status="critical")
+            end = RegisterCommand(node="n", address="10.0.0.1", checks=[critical])
+            await propose(encode_command(REGISTER, end), timeout_s=timeout_s)
+            return await propose(command, timeout_s=timeout_s)
+
+        parts.raft.propose = behind_the_end  # type: ignore[method-assign]
+        lock = TxnOp(verb="lock", key="k", session=other)
+        outcome = await ask(parts, "Txn.Apply", TxnOp(verb="set", key="x"), lock)
+        assert [(error.position, error.what) for error in outcome.errors] == [
+            (1, 'failed to lock key "k", lock is already held')
+        ]
+        assert await lives(parts, holder), "nothing was logged"
+
+
+async def test_a_lock_goes_from_one_session_to_another_in_one_transaction(tmp_path: Path) -> None:
+    async with server_parts(tmp_path) as parts:
+        await with_node(parts)
+        holder, other = await create(parts), await create(parts)
+        assert await locked(parts, "a/k", holder)
+        lock = TxnOp(verb="lock", key="a/k", session=other)
+        assert (await ask(parts, "Txn.Apply", TxnOp(verb="unlock", key="b", session=holder), lock)).errors
+        outcome = await ask(parts, "Txn.Apply", TxnOp(verb="unlock", key="a/k", session=holder), lock)
+        assert [result.entry.session for result in outcome.results] == ["", other]
+        back = TxnOp(verb="lock", key="a/k", session=holder)
+        outcome = await ask(parts, "Txn.Apply", TxnOp(verb="delete-tree", key="a"), back)
+        assert [result.entry.session for result in outcome.results] == [holder]
+        outcome = await ask(parts, "Txn.Apply", TxnOp(verb="delete", check=HealthCheck(node="n", check_id="c")), lock)
+        assert [error.what for error in outcome.errors] == ['failed to lock key "a/k", lock is already held']

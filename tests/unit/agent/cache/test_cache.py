@@ -125,6 +125,18 @@ async def test_what_servers_refuse_is_refused_and_not_kept() -> None:
         assert (await get(cache)).value.instances
 
 
+async def test_a_value_does_not_outlive_the_right_to_see_it() -> None:
+    """A token that was taken back must not read on for as long as it goes on asking."""
+    async with running() as (cache, servers):
+        await get(cache, token="t")
+        await trio.testing.wait_all_tasks_blocked()
+        servers.fail(PermissionDenied("ACL not found"))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(PermissionDenied, match="ACL not found"):
+            await get(cache, token="t")
+        assert cache.statistics().entries_count == 0
+
+
 async def test_an_answer_that_does_not_come_is_an_error_in_time(autojump_clock: trio.testing.MockClock) -> None:
     async with running() as (cache, servers):
 

@@ -17,7 +17,7 @@ from agent.cache.entry import (
     Policy,
     RetryAt,
 )
-from base.errors import NoLeader
+from base.errors import NoLeader, NotFound
 
 REFRESHING = Policy(refreshes=True)
 ON_DEMAND = Policy(refreshes=False)
@@ -168,6 +168,13 @@ def test_an_old_value_after_an_error_is_only_for_those_who_accept_it(bound_s: fl
     entry.wait(7, control=Control(must_revalidate=True, stale_if_error_s=bound_s))
     assert entry.failed(100.0, 2, NoLeader()) == [answer]
     assert not entry.is_fetching
+
+
+def test_an_old_value_is_for_nobody_once_the_servers_say_no() -> None:
+    entry = filled(ON_DEMAND)
+    entry.wait(7, control=Control(must_revalidate=True, stale_if_error_s=100.0))
+    assert entry.failed(1.0, 2, NotFound("Query not found"), is_refusal=True) == [Answer(7, Outcome.FAILED), Forget()]
+    assert entry.forgotten
 
 
 def test_what_a_caller_says_of_ages_is_nothing_to_an_entry_that_refreshes() -> None:

@@ -1,16 +1,32 @@
 """Check kind http: what is asked, what its answer means, and servers that mean no good."""
 
 import ssl
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from httpx import URL
 from msgspec.structs import replace
 
 from agent.checks import http
+from agent.checks.body import PIECES_MAX, read_body
 from agent.checks.http import is_link_local, may_follow
 from tests.unit.agent.checks.servers import SETTINGS, over_tls, read_request, serving, spec
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body as it comes in pieces."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._pieces
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
 
 
 class Site:
@@ -221,3 +237,54 @@ async def test_https(tmp_path: Path, server_tls: ssl.SSLContext) -> None:
         assert "failed to verify certificate: Hostname mismatch" in misnamed.output
         assert (await http.run(named, SETTINGS, 10.0)).status == "critical"
         assert (await http.run(spec(http=url, tls_skip_verify=True), SETTINGS, 10.0)).status == "passing"
+
+
+async def test_tiny_chunks_are_given_up() -> None:
+    """Each costs more to read than to send; nobody else would get a turn."""
+    sent_count = 0
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        nonlocal sent_count
+        while True:
+            sent_count += 1
+            yield b"x"
+
+    kept = bytearray()
+    with trio.fail_after(60.0):
+        assert not await read_body(httpx.Response(200, stream=Pieces(chunks())), kept.extend, 1024 * 1024)
+    assert len(kept) == PIECES_MAX
+    assert sent_count == PIECES_MAX
+
+
+async def test_interim_answers_without_end_are_given_up() -> None:
+    async def handle(stream: trio.abc.Stream) -> None:
+        await read_request(stream)
+        while True:
+            await stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+    async with serving(handle) as address:
+        result = await http.run(spec(http=f"http://{address}/"), SETTINGS, 60.0)
+    assert result.status == "critical"
+    assert "the other side sent more than 65536 bytes without an answer" in result.output
+
+
+async def test_a_peer_that_floods_does_not_keep_others_from_their_turn() -> None:
+    """What is read at a time is small, so others have had many turns by the time that the flood is given up."""
+    turns_count = 0
+
+    async def handle(stream: trio.abc.Stream) -> None:
+        await read_request(stream)
+        while True:
+            await stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000)
+
+    async def others() -> None:
+        nonlocal turns_count
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns_count += 1
+
+    async with serving(handle) as address, trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        await http.run(spec(http=f"http://{address}/"), SETTINGS, 60.0)
+        nursery.cancel_scope.cancel()
+    assert turns_count > 65_536 // 2048

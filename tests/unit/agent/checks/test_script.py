@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -159,3 +160,29 @@ async def test_input_that_nobody_reads_is_no_error() -> None:
     program = script.Program(100)
     await program.run(["/bin/sh", "-c", "wc -c; echo $EXTRA"], 60.0, stdin=b"x" * 1_000_000, environment={"EXTRA": "e"})
     assert program.tail.text().split() == ["1000000", "e"]
+
+
+async def test_one_that_has_become_another_user_is_critical_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after sudo: it cannot be killed, which is no reason to leave its pipes open or to wait for it."""
+    started: list[trio.Process] = []
+    opened = trio.lowlevel.open_process
+
+    async def open_process(*arguments: Any, **more: Any) -> trio.Process:
+        started.append(await opened(*arguments, **more))
+        return started[0]
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", open_process)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", refused)
+        patch.setattr(trio.Process, "kill", refused)
+        result = await run("sleep 600", 0.1)
+    assert result == Result("critical", "Timed out (100ms) running check")
+    pipe = started[0].stdout
+    assert pipe is not None
+    with pytest.raises(trio.ClosedResourceError):
+        await pipe.receive_some()
+    started[0].kill()
+    await started[0].wait()

@@ -18,7 +18,7 @@ from agent.local.definitions import (
 from agent.local.persist import LocalFiles, StoredService
 from agent.local.services import aggregated
 from agent.local.state import Origin, OutputSettings
-from base.errors import ConfigInvalid, NotFound, Refused
+from base.errors import ConfigInvalid, DiskFailed, NotFound, Refused
 from structs.catalog import HealthCheck
 from tests.fakes.http_server import until
 from tests.fakes.local import INFO, LocalSite
@@ -246,6 +246,46 @@ async def test_a_service_that_is_critical_for_too_long_is_given_up(autojump_cloc
         await trio.sleep(31.0)
         assert dict(site.local.state.services) == {}
         await until(lambda: site.catalog.services == {})
+
+
+async def test_one_that_recovers_while_others_are_given_up_stays(autojump_clock: trio.testing.MockClock) -> None:
+    """Without servers, each takes a while to be given up."""
+    check = {"TTL": "1s", "DeregisterCriticalServiceAfter": "1m"}
+    async with running(LocalSite()) as site:
+        await register(site, {"Name": "web", "Check": check})
+        await register(site, {"Name": "db", "Check": check})
+        site.catalog.gate = trio.Event()
+        site.now_s += 61.0
+        await trio.sleep(30.5)
+        assert list(site.local.state.services) == ["db"]
+        site.local.update_ttl("service:db", "passing", "back again")
+        site.catalog.gate.set()
+        await trio.sleep(61.0)
+        assert list(site.local.state.services) == ["db"]
+
+
+async def test_a_kill_between_its_files_never_leaves_a_service_without_its_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without checks it would pass."""
+
+    def killed(*_: object) -> None:
+        raise DiskFailed("killed here")
+
+    async with running(LocalSite(folder=tmp_path)) as site:
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFiles, "save_service", killed)
+            with pytest.raises(DiskFailed):
+                await register(site, WEB)
+    async with running(LocalSite(folder=tmp_path)) as site:
+        assert (dict(site.local.state.services), statuses(site)) == ({}, {})
+        await register(site, WEB)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFiles, "forget_check", killed)
+            with pytest.raises(DiskFailed):
+                await site.local.deregister_service("web")
+    async with running(LocalSite(folder=tmp_path)) as site:
+        assert (dict(site.local.state.services), statuses(site)) == ({}, {})
 
 
 async def test_a_state_is_written_when_it_changes_and_when_half_its_time_is_over(tmp_path: Path) -> None:

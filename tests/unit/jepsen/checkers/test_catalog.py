@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from jepsen.checkers.catalog import check
-from jepsen.history import Operation
+from jepsen.history import Observation, Operation
 from tests.unit.jepsen.checkers.histories import FAILED, UNKNOWN, history, kinds, op
 
 AGENT, OWN = "server-1", "jepsen-node"
+IDS = ((500, "a"), (700, "a"), (700, "b"))
+"""When it was seen under which id."""
 
 
 def at(function: str, began: int, ended: int, *given: Any, **more: Any) -> Operation:
@@ -116,6 +118,20 @@ def test_nodes_that_differ_in_the_end_are_told() -> None:
     assert check(history(register(1, 10), *final(1), other)).passed
     other = at("health", 910, 915, None, {"instances": {}, "index": 100}, phase="final", mode="stale")
     assert "final reads differ" in kinds(check(history(register(1, 10), *final(1), other)))
+
+
+def test_an_agent_may_forget_with_its_disk_and_not_otherwise() -> None:
+    lines = [register(1, 10, node=AGENT), agent(None, 800), *final()]
+    one, same, other = (Observation(node=AGENT, at_ns=at_ns, facts={"id": name}) for at_ns, name in IDS)
+    assert check(history(*lines, one, other)).passed
+    assert kinds(check(history(*lines, one, same))) == ["lost"]
+    late = [register(1, 750, node=AGENT), agent(None, 800), *final()]
+    assert kinds(check(history(*late, one, other))) == ["lost"], "it was registered after that"
+
+
+def test_an_agent_that_declines_what_was_registered_there_has_lost_it() -> None:
+    declined = deregister(50, node=AGENT, outcome=FAILED, error="")
+    assert kinds(check(history(register(1, 10, node=AGENT), declined, *final(None, 1)))) == ["lost"]
 
 
 def test_without_final_reads_nothing_is_decided() -> None:

@@ -66,9 +66,8 @@ SEEN_BY: dict[str, tuple[Defect, ...]] = {
     ),
 }
 DURATION_S = 15.0
-WATCH_DURATION_S = 120.0
+PATIENT_S = {"watch": 120.0, "health-watch": 120.0, "lock": 120.0, "session": 120.0, "catalog": 60.0}
 """Most changes and wake-ups that are lost are covered by the next ones; sessions take their time."""
-PATIENT = frozenset({"watch", "health-watch", "session", "catalog", "lock"})
 RARELY = 0.02
 """Share of the calls that a defect strikes: a broken system is right most of the time, too."""
 
@@ -123,7 +122,7 @@ async def test_a_right_store_passes(name: str, trouble: float, autojump_clock: M
     ("name", "defect"), [(name, defect) for name, defects in SEEN_BY.items() for defect in defects]
 )
 async def test_a_broken_store_is_convicted(name: str, defect: Defect, autojump_clock: MockClock) -> None:
-    duration_s = WATCH_DURATION_S if name in PATIENT else DURATION_S
+    duration_s = PATIENT_S.get(name, DURATION_S)
     history = await run_in_memory(WORKLOADS[name], seed=2, duration_s=duration_s, defect=defect, defect_share=RARELY)
 
     assert complaints(history)
