@@ -8,17 +8,6 @@ from typing import Protocol
 
 import trio
 
-_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def elapsed_s() -> float:
-    """Monotonic seconds that also count the time for which the machine was suspended; what leases run by.
-
-    The usual monotonic clock of Linux stands still meanwhile, so a leader that wakes up would still believe in a lease
-    that the others saw end long ago. Not for trio's deadlines. Source: clock_gettime(2), CLOCK_BOOTTIME.
-    """
-    return time.clock_gettime(_BOOT_CLOCK)
-
 
 class Clock(Protocol):
     """What a component may ask about time."""

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import trio
 
-from base.clock import elapsed_s
 from base.datagrams import Datagrams
+from base.elapsed import elapsed_s
 from base.errors import MeshError
 from base.limits import KeyedCap, Seldom
 from base.log import get_logger

@@ -14,11 +14,11 @@ lock delay (another's session ended without releasing it) waits until that is ov
 """
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from base.elapsed import elapsed_s
 from base.errors import InvalidRequest, MeshError
 from mesh.lock_state import (
     LOCK_DELAY_S,
@@ -56,8 +56,8 @@ class Held:
         self._lease = lease
 
     def is_certain(self) -> bool:
-        """Whether it was certainly held a moment ago, by the monotonic clock, even if no thread could run for long."""
-        return not self.lost.is_set() and self._lease.is_valid(time.monotonic())
+        """Whether it was certainly held a moment ago, even if no thread could run for long, or the machine slept."""
+        return not self.lost.is_set() and self._lease.is_valid(elapsed_s())
 
     @property
     def lost_reason(self) -> str:
@@ -107,7 +107,7 @@ class Holder:
         if self._lease is not None:
             raise InvalidRequest("it is held already")
         self._stop, self._lost = threading.Event(), threading.Event()
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        until_s = None if timeout_s is None else elapsed_s() + timeout_s
         stop = self._stop
         lease = self._run(
             leased(
@@ -194,7 +194,7 @@ class Holder:
             elif isinstance(step, Pause):
                 given = stop.wait(step.seconds)
             else:
-                given = time.monotonic()
+                given = elapsed_s()
 
 
 class Lock(Holder):

@@ -7,7 +7,6 @@ The body is cancelled when the lock is lost, and LockLost raised where it ends; 
 `held.lost` tells.
 """
 
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import trio
 
+from base.elapsed import elapsed_s
 from base.errors import InvalidRequest, MeshError
 from mesh.lock_state import (
     LOCK_DELAY_S,
@@ -53,8 +53,8 @@ class TrioHeld:
         self._lease = lease
 
     def is_certain(self) -> bool:
-        """Whether it was certainly held a moment ago, by the monotonic clock, even if no task could run for long."""
-        return not self.lost.is_set() and self._lease.is_valid(time.monotonic())
+        """Whether it was certainly held a moment ago, even if no task could run for long, or the machine slept."""
+        return not self.lost.is_set() and self._lease.is_valid(elapsed_s())
 
     @property
     def lost_reason(self) -> str:
@@ -102,7 +102,7 @@ async def semaphore_in_trio(
 
 @asynccontextmanager
 async def _held(client: "TrioClient", claim: Claim, options: LeaseOptions) -> AsyncGenerator[TrioHeld, None]:
-    until_s = None if options.timeout_s is None else time.monotonic() + options.timeout_s
+    until_s = None if options.timeout_s is None else elapsed_s() + options.timeout_s
     procedure = leased(
         name=options.session_name or claim.session_name,
         ttl_s=options.ttl_s,
@@ -171,4 +171,4 @@ async def _run(client: "TrioClient", procedure: Procedure[T]) -> T:
             await trio.sleep(step.seconds)
             given = False
         else:
-            given = time.monotonic()
+            given = elapsed_s()

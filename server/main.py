@@ -22,8 +22,8 @@ from agent.process import main_of
 from agent.tls import internal_tls
 from agent.wires import Wires
 from base.chance import Chance
-from base.clock import elapsed_s
 from base.disk import RealDisk, lock_folder
+from base.elapsed import elapsed_s
 from base.errors import ConfigInvalid, MeshError
 from base.network import RealNetwork
 from base.version import VERSION

@@ -124,10 +124,15 @@ def _completed_check(check: HealthCheck, node: str) -> HealthCheck:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise TooLarge if this can be nobody's name or id."""
+    """Raise TooLarge or Refused if this can be nobody's name or id.
+
+    What cannot be printed could be registered, but no path of the API could name it again.
+    """
     size = len(name.encode(errors="surrogatepass"))
     if size > NAME_BYTES_MAX:
         raise TooLarge(f"{what} is too long ({size} > {NAME_BYTES_MAX} bytes)")
+    if not name.isprintable():
+        raise Refused(f"{what} has characters that cannot be printed")
 
 
 def check_levels(service: NodeService) -> None:

@@ -4,7 +4,8 @@ import time
 
 import trio
 
-from base.clock import RealClock, elapsed_s
+from base.clock import RealClock
+from base.elapsed import elapsed_s
 
 
 def test_elapsed_time_never_goes_back_and_is_never_behind_the_monotonic_clock() -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from base.clock import elapsed_s
+from base.elapsed import elapsed_s
 from base.errors import DiskFailed, InvalidRequest, InvariantBroken, MeshError, NoLeader, OutcomeUnknown, RateLimited
 from server.raft import driver as module
 from server.raft.core import Core, FetchSnapshot, Outbox, Outcome
