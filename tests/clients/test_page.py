@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -67,6 +68,24 @@ class Page:
     def button(self, text: str) -> WebElement:
         path = f"//button[normalize-space()='{text}' and not(@hidden)]"
         return self.until(lambda: next(iter(self.driver.find_elements(By.XPATH, path)), None))  # type: ignore[return-value]
+
+    def press(self, css: str) -> None:
+        """Click on what is there by now: what is live may be painted anew between finding it and clicking."""
+        self._press(lambda: self.find(css))
+
+    def press_button(self, text: str) -> None:
+        """The same for a button with this text."""
+        self._press(lambda: self.button(text))
+
+    def _press(self, find: Callable[[], WebElement]) -> None:
+        def attempt() -> bool:
+            try:
+                find().click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        self.until(attempt)
 
     def replace_value(self, text: str) -> None:
         area = self.find("#value")
@@ -135,7 +154,7 @@ def test_services_change_before_the_eyes_of_whoever_looks(page: Page) -> None:
     register(page, "page-node", "page-web-1", "critical", "connection refused")
     page.shows("1 critical")
     page.picture("services")
-    page.find("a[href='services/page-web']").click()
+    page.press("a[href='services/page-web']")
     page.shows("page-web-1", "10.9.8.7:8080", "connection refused", "page-node")
     page.picture("service")
     assert page.driver.title == "Service page-web · mesh"
@@ -150,7 +169,7 @@ def test_services_are_found_by_name_and_by_state(page: Page) -> None:
     page.shows("page-web", "consul")
     page.find("input[type=search]").send_keys("page-w")
     page.shows_not("consul")
-    page.find("option[value=passing]").click()
+    page.press("option[value=passing]")
     page.shows("No service matches")
     call(page, "PUT", "catalog/deregister", {"Node": "page-node", "ServiceID": "page-web-2"})
 
@@ -159,7 +178,7 @@ def test_nodes_and_what_runs_on_one(page: Page) -> None:
     register(page, "page-node", "page-web-3", "passing")
     page.open("nodes")
     page.shows("page-node", "10.9.8.7")
-    page.find("a[href='nodes/page-node']").click()
+    page.press("a[href='nodes/page-node']")
     page.shows("page-web-3", "8080")
     page.picture("node")
     page.open("nodes/nobody")
@@ -172,7 +191,7 @@ def test_a_key_is_made_edited_and_deleted(page: Page) -> None:
     page.find("#new-key").send_keys("page/é & <b>/key", Keys.ENTER)
     page.shows("does not exist yet")
     page.replace_value("first <script>alert(1)</script>")
-    page.button("Create").click()
+    page.press_button("Create")
     page.shows("Saved.")
     key = "kv/page/%C3%A9%20&%20%3Cb%3E/key"
     assert call(page, "GET", key)[0]["Value"] == "Zmlyc3QgPHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg=="
@@ -182,8 +201,8 @@ def test_a_key_is_made_edited_and_deleted(page: Page) -> None:
     page.open(key)
     page.shows("Modified at index")
     page.picture("key")
-    page.button("Delete").click()
-    page.find("dialog button.danger").click()
+    page.press_button("Delete")
+    page.press("dialog button.danger")
     page.shows("There are no keys here")
     assert [line for line in page.complaints() if "404" not in line] == []
 
@@ -195,10 +214,10 @@ def test_what_somebody_else_has_changed_meanwhile_is_not_overwritten(page: Page)
     page.replace_value("mine")
     call(page, "PUT", "kv/page/shared", b"theirs, newer")
     page.shows("Somebody changed this key")
-    page.button("Save").click()
+    page.press_button("Save")
     page.shows("nothing was saved")
     assert call(page, "GET", "kv/page/shared")[0]["Value"] == "dGhlaXJzLCBuZXdlcg=="
-    page.button("Show the new value").click()
+    page.press_button("Show the new value")
     page.until(lambda: page.find("#value").get_attribute("value") == "theirs, newer")
 
 
@@ -236,8 +255,8 @@ def test_sessions_with_their_locks_and_their_end(page: Page) -> None:
     page.open("sessions")
     page.shows("page-session", session, "page/lock", "keys are deleted")
     page.picture("sessions")
-    page.find(f"button[aria-label='End session {session}']").click()
-    page.find("dialog button.danger").click()
+    page.press(f"button[aria-label='End session {session}']")
+    page.press("dialog button.danger")
     page.shows_not(session)
     with pytest.raises(urllib.error.HTTPError):
         call(page, "GET", "kv/page/lock")

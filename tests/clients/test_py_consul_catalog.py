@@ -139,7 +139,8 @@ def test_checks_are_found_by_node_service_and_state(shop: Any) -> None:
     write_instance(shop, 2, "critical")
     assert [row["CheckID"] for row in shop.health.node("shop-2")[1]] == ["alive-2"]
     assert sorted(row["CheckID"] for row in shop.health.checks("shop")[1]) == ["alive-1", "alive-2", "alive-3"]
-    assert [row["CheckID"] for row in shop.health.state("critical")[1]] == ["alive-2"]
+    critical = [row["CheckID"] for row in shop.health.state("critical")[1] if row["Node"].startswith("shop-")]
+    assert critical == ["alive-2"], "the cluster is shared, and others may have critical checks"
     everything = {row["CheckID"] for row in shop.health.state("any")[1]}
     assert everything >= {"serfHealth", "alive-1", "alive-2", "alive-3"}
     assert [row["Node"] for row in shop.health.state("any", filter_expr='CheckID == "alive-1"')[1]] == ["shop-1"]

@@ -17,6 +17,8 @@ from tests.fakes.foreign_wire import dial
 from tests.integration.server_group import RunningServer, ServerGroup, server_group, wait_until
 from tests.integration.test_foreign_rpc import SECOND, apply, asked, one_server
 
+LOOKS_MAX = 120
+"""Each waits a second where nothing changes."""
 TTL_S = 1.0
 
 
@@ -123,6 +125,12 @@ async def test_a_foreign_agent_has_sessions_and_locks(tmp_path: Path) -> None:
 
 def foreign_sessions(address: str) -> None:
     line = dial(address).open()
+    index = 0
+    for _ in range(LOOKS_MAX):  # the leader has just begun to fill the catalog
+        found = asked(line, "Health.NodeChecks", Node="server-1", MinQueryIndex=index, MaxQueryTime=SECOND)
+        index = found["Index"]
+        if [check for check in found["HealthChecks"] or [] if check["CheckID"] == "serfHealth"]:
+            break
     (member,) = asked(line, "Catalog.ListNodes", NodeMetaFilters=None)["Nodes"]
 
     def create_one(**fields: Any) -> tuple[str, Any]:
