@@ -175,7 +175,10 @@ class ExplainReply(Record, frozen=True, kw_only=True):
 
 
 def check_query(query: PreparedQuery) -> None:
-    """Raise Refused or TooLarge if this can be nobody's query. Asked at the border, never in a replay."""
+    """Raise Refused, InvalidRequest or TooLarge if this can be nobody's query.
+
+    Asked at the border, never in a replay.
+    """
     check_name("Query name", query.name)
     check_name("Session ID", query.session)
     check_name("Service name", query.service.service)
@@ -186,7 +189,7 @@ def check_query(query: PreparedQuery) -> None:
     try:
         size = len(encode(query))
     except InvalidRequest as error:
-        raise Refused(f"the query holds what is {error}") from error
+        raise InvalidRequest(f"the query holds what is {error}") from error
     if size > QUERY_BYTES_MAX:
         raise TooLarge(f"the query is too large ({size} > {QUERY_BYTES_MAX} bytes)")
     if query.is_template:

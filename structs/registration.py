@@ -34,7 +34,10 @@ _UUID_CHARACTERS = 36
 
 
 def completed(command: RegisterCommand, *, datacenter: str) -> RegisterCommand:
-    """Return a registration with what it leaves out filled in; raises Refused or TooLarge if it can never succeed."""
+    """Return a registration with what it leaves out filled in.
+
+    Raises Refused, InvalidRequest or TooLarge if it can never succeed.
+    """
     if not command.node:
         raise Refused("Must provide node")
     if not command.address and not command.skip_node_update:
@@ -54,7 +57,7 @@ def completed(command: RegisterCommand, *, datacenter: str) -> RegisterCommand:
 
 
 def check_deregistration(command: DeregisterCommand) -> None:
-    """Raise Refused if a deregistration can never succeed."""
+    """Raise Refused, InvalidRequest or TooLarge if a deregistration can never succeed."""
     if not command.node:
         raise Refused("Must provide node")
     for what, name in (
@@ -124,7 +127,7 @@ def _completed_check(check: HealthCheck, node: str) -> HealthCheck:
 
 
 def check_name(what: str, name: str) -> None:
-    """Raise TooLarge or Refused if this can be nobody's name or id.
+    """Raise TooLarge or InvalidRequest if this can be nobody's name or id.
 
     What cannot be printed could be registered, but no path of the API could name it again.
     """
@@ -132,7 +135,7 @@ def check_name(what: str, name: str) -> None:
     if size > NAME_BYTES_MAX:
         raise TooLarge(f"{what} is too long ({size} > {NAME_BYTES_MAX} bytes)")
     if not name.isprintable():
-        raise Refused(f"{what} has characters that cannot be printed")
+        raise InvalidRequest(f"{what} has characters that cannot be printed")
 
 
 def check_levels(service: NodeService) -> None:
@@ -168,6 +171,6 @@ def _check_encoding(command: RegisterCommand | DeregisterCommand) -> None:
     try:
         size = len(encode(command))
     except InvalidRequest as error:
-        raise Refused(f"the request holds what is {error}") from error
+        raise InvalidRequest(f"the request holds what is {error}") from error
     if size > REGISTRATION_BYTES_MAX:
         raise TooLarge(f"the registration is too large ({size} > {REGISTRATION_BYTES_MAX} bytes)")

@@ -148,7 +148,7 @@ def is_session_id(text: str) -> bool:
 
 
 def completed(session: Session, *, ttl_s_min: float) -> Session:
-    """Return a wanted session as it is logged, but for its id; raises Refused or TooLarge if it can never be.
+    """Return a wanted session as it is logged, but for its id; raises MeshErrors if it can never be.
 
     Asked at the border, never in a replay.
     """
@@ -176,7 +176,7 @@ def completed(session: Session, *, ttl_s_min: float) -> Session:
     try:
         size = len(encode(wanted))
     except InvalidRequest as error:
-        raise Refused(f"the request holds what is {error}") from error
+        raise InvalidRequest(f"the request holds what is {error}") from error
     if size > SESSION_BYTES_MAX:
         raise TooLarge(f"the session is too large ({size} > {SESSION_BYTES_MAX} bytes)")
     return wanted

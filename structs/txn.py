@@ -125,7 +125,7 @@ def completed_operations(operations: list[TxnOp], *, datacenter: str) -> tuple[l
             if op.service is not None:
                 check_levels(op.service.service)
             full.append(_completed(op, datacenter) if op.is_catalog and op.verb in CATALOG_VERBS else op)
-        except Refused as error:
+        except (Refused, InvalidRequest) as error:
             errors.append(TxnError(position=position, what=str(error)))
     return full, errors
 

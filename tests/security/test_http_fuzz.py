@@ -39,19 +39,17 @@ LEFT_OUT = {
     "GET /v1/agent/metrics/stream": "has no end",
     "PUT /v1/snapshot": "replaces the state that the others are asked about",
 }
-HOLDS = "holds what is"
-"""Of text that no UTF-8 can carry, and of numbers that are none."""
 OF_AGENTS = ("differs only by case from", "this agent has ")
 ALLOWED_500: dict[str, tuple[str, ...]] = {
     "": ("No path to datacenter",),
     "/v1/agent/check/deregister/": ("CheckID missing",),
     "/v1/agent/check/register": (*OF_AGENTS, "does not exist"),
     "/v1/agent/service/register": OF_AGENTS,
-    "/v1/catalog/deregister": ("Must provide node", HOLDS),
+    "/v1/catalog/deregister": ("Must provide node",),
     "/v1/catalog/register": (
         "Must provide ", "Bad node ID", "Invalid service address", "does not match node", "failed inserting ",
         "occurred:", "must be greater ", "DNS Weight must be ", "Node metadata cannot",
-        "Couldn't load metadata pair", HOLDS,
+        "Couldn't load metadata pair",
     ),
     "/v1/coordinate/update": ("invalid coordinate", "incompatible coordinate"),
     "/v1/event/fire/": (
@@ -65,11 +63,11 @@ ALLOWED_500: dict[str, tuple[str, ...]] = {
     "/v1/query": (
         "ID must be empty when creating", "Invalid prepared query: ", "Bad Template.Type", "Bad Regexp", "Bad format ",
         "Cannot modify non-existent", "aliases an existing", "with an empty name already exists",
-        "invalid session", "Bad limit: ", "Error parsing 'connect'", HOLDS,
+        "invalid session", "Bad limit: ", "Error parsing 'connect'",
     ),
     "/v1/session/create": (
         "Invalid Session TTL", "Session TTL '", "Invalid Behavior", "Missing node registration", "Missing check '",
-        "is in critical state", "Invalid LockDelay", HOLDS,
+        "is in critical state", "Invalid LockDelay",
     ),
 }  # fmt: skip
 """Beginning of a path -> what a 500 there may say: refusals that Consul answers so."""

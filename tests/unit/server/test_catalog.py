@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from base.errors import MeshError, Refused, TooLarge
+from base.errors import InvalidRequest, MeshError, Refused, TooLarge
 from fsm.commands.registry import COORDINATES, encode_command
 from server.near import MANY_COUNT
 from structs.catalog import (
@@ -153,11 +153,6 @@ async def test_what_is_registered_is_read_back_with_what_was_left_out(tmp_path: 
             RegisterCommand(node="n", address="a", service=NodeService(service_id="", service="s", meta={"": "x"})),
             "Couldn't load metadata pair ('', 'x'): Key cannot be blank",
         ),
-        (RegisterCommand(node="\ud800", address="a"), "the request holds what is no text or no number of 64 bits"),
-        (
-            RegisterCommand(node="n", address="a", service=NodeService(service_id="", service="s", port=2**64)),
-            "the request holds what is no text or no number of 64 bits",
-        ),
     ],
 )
 async def test_a_registration_that_cannot_be_is_refused_with_its_text(
@@ -168,6 +163,36 @@ async def test_a_registration_that_cannot_be_is_refused_with_its_text(
             await parts.ask("Catalog.Register", RegisterRequest(command=command))
         assert str(caught.value).startswith(text)
         assert (await list_nodes(parts)).nodes == []
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (RegisterCommand(node="n", address="\ud800"), "the request holds what is no text or no number of 64 bits"),
+        (
+            RegisterCommand(node="n", address="a", service=NodeService(service_id="", service="s", port=2**64)),
+            "the request holds what is no text or no number of 64 bits",
+        ),
+        (RegisterCommand(node="a\nb", address="a"), "Node name has characters that cannot be printed"),
+        (RegisterCommand(node="\ud800", address="a"), "Node name has characters that cannot be printed"),
+        (
+            RegisterCommand(node="n", address="a", service=NodeService(service_id="\x1b[2J", service="s")),
+            "Service ID has characters that cannot be printed",
+        ),
+        (
+            RegisterCommand(node="n", address="a", checks=[HealthCheck(node="n", check_id="c\u2028")]),
+            "Check ID has characters that cannot be printed",
+        ),
+    ],
+)
+async def test_a_registration_that_nobody_could_name_or_keep_is_invalid(
+    tmp_path: Path, command: RegisterCommand, text: str
+) -> None:
+    async with server_parts(tmp_path) as parts:
+        with pytest.raises(InvalidRequest) as caught:
+            await parts.ask("Catalog.Register", RegisterRequest(command=command))
+        assert str(caught.value).startswith(text)
+        assert parts.raft.proposed == []
 
 
 @pytest.mark.parametrize(

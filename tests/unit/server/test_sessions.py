@@ -13,7 +13,7 @@ from msgspec.structs import replace
 import server.endpoints.internal
 import server.endpoints.session
 from base.codec import decode
-from base.errors import NoLeader, OutcomeUnknown, Refused, TooLarge
+from base.errors import InvalidRequest, NoLeader, OutcomeUnknown, Refused, TooLarge
 from fsm.commands.registry import SESSION
 from server.leader import expiring
 from server.leader.expiring import SessionExpiry
@@ -110,7 +110,7 @@ async def test_sessions_are_created_listed_and_destroyed(tmp_path: Path) -> None
         ({"name": "x" * 70_000}, TooLarge, "the session is too large"),
         ({"node": "x" * 2_000}, TooLarge, "Node name is too long"),
         ({"node_checks": ["c"] * (CHECKS_MAX + 1)}, TooLarge, "too many checks"),
-        ({"name": "\ud800"}, Refused, "the request holds what is"),
+        ({"name": "\ud800"}, InvalidRequest, "the request holds what is"),
     ],
 )
 async def test_what_cannot_be_a_session_is_refused(

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from base.errors import MeshError, Refused, TooLarge
+from base.errors import InvalidRequest, MeshError, Refused, TooLarge
 from structs.catalog import QuerySource
 from structs.prepared_query import (
     LIST_ITEMS_MAX,
@@ -104,7 +104,7 @@ def test_every_string_of_the_service_part_is_rendered_and_nothing_else() -> None
             "the query has too many Tags",
         ),
         (replace(TEMPLATE, service=ServiceQuery(service="${match(1)}" * 90_000)), TooLarge, "Service name is too long"),
-        (replace(TEMPLATE, token="\ud800"), Refused, "the query holds what is no text"),
+        (replace(TEMPLATE, token="\ud800"), InvalidRequest, "the query holds what is no text"),
     ],
 )
 def test_what_can_be_nobodys_query_is_refused_with_its_text(
