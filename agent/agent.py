@@ -218,6 +218,8 @@ def http_settings(config: RuntimeConfig) -> HTTPSettings:
         response_headers=config.response_headers,
         block_endpoints=config.block_endpoints,
         use_cache=config.http_use_cache,
+        translate_wan_addresses=config.translate_wan_addresses,
+        discovery_stale_s_max=config.discovery_stale_s_max,
         ui_content_path=config.ui_content_path,
         ui_folder=config.ui_folder,
         pretty_always=config.dev,

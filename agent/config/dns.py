@@ -50,6 +50,7 @@ def dns_settings(
         max_stale_s=values["dns_config.max_stale"],
         use_cache=values["dns_config.use_cache"],
         cache_max_age_s=values["dns_config.cache_max_age"],
+        translate_wan_addresses=values["translate_wan_addrs"],
         only_passing=values["dns_config.only_passing"],
         node_ttl_s=int(values["dns_config.node_ttl"]),
         service_ttls_s=_ttls(values["dns_config.service_ttl"], complain),

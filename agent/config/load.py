@@ -7,7 +7,8 @@ one error, each line with its place.
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from agent.config import addresses
 from agent.config.dns import dns_listens, dns_settings
@@ -114,6 +115,21 @@ def merged(sources: Sequence[Source], *, dev: bool, role: Role) -> Source:
     return result
 
 
+_AS_GIVEN: Final = MappingProxyType(
+    {
+        "discovery_stale_s_max": "discovery_max_stale",
+        "http_use_cache": "http_config.use_cache",
+        "log_file": "log_file",
+        "log_json": "log_json",
+        "pid_file": "pid_file",
+        "tagged_addresses": "tagged_addresses",
+        "translate_wan_addresses": "translate_wan_addrs",
+        "ui_folder": "ui_config.dir",
+    }
+)
+"""Fields that hold what an option says, unchanged: the option of each."""
+
+
 class Builder:
     """Turns merged values into a RuntimeConfig; collects what is wrong."""
 
@@ -170,7 +186,6 @@ class Builder:
             node_id=self._node_id(),
             node_meta=self._node_meta(),
             data_dir=self._data_dir(),
-            pid_file=values["pid_file"],
             bind_address=bind,
             advertise_address=advertise,
             client_addresses=clients,
@@ -178,7 +193,6 @@ class Builder:
             https_listen=https,
             dns_listen=dns_listen,
             dns=dns,
-            http_use_cache=values["http_config.use_cache"],
             rpc_listen=HostPort(bind, ports.server),
             ports=ports,
             bootstrap_expect=expect,
@@ -193,14 +207,12 @@ class Builder:
             response_headers=self._response_headers(),
             block_endpoints=tuple(values["http_config.block_endpoints"]),
             ui_content_path=self._ui_content_path(),
-            ui_folder=values["ui_config.dir"],
             log_level=self._log_level(),
-            log_json=values["log_json"],
-            log_file=values["log_file"],
             telemetry=self._telemetry(),
             watches=self._watches(),
             acl_token_default=Secret(values["acl.tokens.default"]),
             raw=self._raw(),
+            **{field: values[path] for field, path in _AS_GIVEN.items()},
         )
 
     def _dns(self, listen: Sequence[HostPort], *, domain: str, datacenter: str, node_name: str) -> DNSSettings:

@@ -161,6 +161,12 @@ _RAFT = (
 
 _HTTP = (
     _row("http_config.response_headers", Kind.TEXT_MAP, {}, "Headers added to every HTTP answer."),
+    _row(
+        "discovery_max_stale",
+        Kind.DURATION,
+        "0s",
+        "Reads of catalog and health that name no mode may be answered by any server that is not older than this.",
+    ),
     _row("http_config.block_endpoints", Kind.TEXTS, [], "Path prefixes that are answered with 403."),
     _row("http_config.max_header_bytes", Kind.INT, 16384, "Bytes of one request head.", least=1024, most=1 << 20),
     _row(

@@ -39,6 +39,18 @@ _ADDRESSES = (
         flag="advertise-wan",
     ),
     _row(
+        "tagged_addresses",
+        Kind.TEXT_MAP,
+        {},
+        "More addresses of this node, by name, for the catalog; `lan` and `wan` are always those advertised.",
+    ),
+    _row(
+        "translate_wan_addrs",
+        Kind.BOOL,
+        False,
+        "Tell the `wan` addresses of what is in another datacenter, by HTTP and DNS.",
+    ),
+    _row(
         "serf_allowed_cidrs_lan",
         Kind.TEXTS,
         [],

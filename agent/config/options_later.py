@@ -52,8 +52,6 @@ _ADDRESSES = (
     _row("addresses.grpc_tls", Kind.TEXT, "", "Addresses of xDS over TLS. Default: client_addr."),
     _row("advertise_addr_ipv4", Kind.TEXT, "", "IPv4 address told to others."),
     _row("advertise_addr_ipv6", Kind.TEXT, "", "IPv6 address told to others."),
-    _row("tagged_addresses", Kind.TEXT_MAP, {}, "Addresses of this node by name."),
-    _row("translate_wan_addrs", Kind.BOOL, False, "Answer with WAN addresses across datacenters."),
     _row(
         "unix_sockets.user",
         Kind.TEXT,
@@ -182,7 +180,6 @@ _ACL = (
 _DNS = (_row("dns_config.prefer_namespace", Kind.BOOL, False, "Read a lone label as a namespace."),)
 
 _CHECKS = (
-    _row("discovery_max_stale", Kind.DURATION, "0s", "Let any server answer discovery if not older than this."),
     _row("disable_anonymous_signature", Kind.BOOL, False, "No signature in update checks."),
     _row("disable_update_check", Kind.BOOL, False, "No update check; there is none."),
     _row(

@@ -175,12 +175,18 @@ class RuntimeConfig(msgspec.Struct, frozen=True, kw_only=True):
     bind_address: str
     advertise_address: str
     advertise_wan_address: str
+    tagged_addresses: dict[str, str]
+    """More addresses of this node, by name."""
+    translate_wan_addresses: bool
+    """Tell WAN addresses of what is in another datacenter."""
     client_addresses: tuple[str, ...]
     http_listen: tuple[Listen, ...]
     https_listen: tuple[Listen, ...]
     dns_listen: tuple[HostPort, ...]
     dns: DNSSettings
     http_use_cache: bool
+    discovery_stale_s_max: float
+    """How old what any server says of catalog and health may be where a read does not say; 0: ask the leader."""
     rpc_listen: HostPort
     ports: Ports
 

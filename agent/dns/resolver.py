@@ -41,6 +41,7 @@ from agent.dns.settings import DNSSettings
 from base.durations import parse_duration_s
 from base.errors import MeshError, NotFound
 from base.log import get_logger
+from structs.afar import from_afar
 from structs.catalog import CONSUL_SERVICE, ListNodesReply, ServiceNodesReply
 from structs.prepared_query import ExecuteReply
 
@@ -136,6 +137,8 @@ class Resolver:
                 node = found.value.node
                 if node is None or node.node.lower() != asked.node:  # servers also find nodes by their ids
                     return self._answering.no_such_name(own, unix_s)
+                if self._translates(asked.datacenter):
+                    node = from_afar(node)
                 return self._answering.node(node, type_name, domain=own, unix_s=unix_s)
             case QueryName():
                 return await self._query(asked, type_name, own, source, trail)
@@ -153,10 +156,16 @@ class Resolver:
     async def _ready(self, asked: ServiceName, trail: _Trail) -> tuple[Ready, ...]:
         found = await self._lookups.service(asked)
         trail.note(found)
-        return found.derived("dns", self._usable)
+        return found.derived("dns", self._usable_afar if self._translates(asked.datacenter) else self._usable)
 
     def _usable(self, reply: ServiceNodesReply) -> tuple[Ready, ...]:
         return ready(reply.instances, only_passing=self._settings.only_passing)
+
+    def _usable_afar(self, reply: ServiceNodesReply) -> tuple[Ready, ...]:
+        return ready(map(from_afar, reply.instances), only_passing=self._settings.only_passing)
+
+    def _translates(self, datacenter: str) -> bool:
+        return self._settings.translate_wan_addresses and datacenter not in ("", self._settings.datacenter)
 
     async def _service(self, asked: ServiceName, type_name: str, domain: str, trail: _Trail) -> Reply:
         return self._answering.service(
@@ -176,8 +185,9 @@ class Resolver:
             ttl_s = int(parse_duration_s(reply.dns_ttl)) if reply.dns_ttl else None
         except ValueError:
             ttl_s = None
+        instances = map(from_afar, reply.instances) if self._translates(reply.datacenter) else reply.instances
         return self._answering.service(
-            ready(reply.instances, only_passing=False),  # the query itself has said whom it wants
+            ready(instances, only_passing=False),  # the query itself has said whom it wants
             type_name,
             domain=domain,
             datacenter=reply.datacenter or asked.datacenter or self._settings.datacenter,

@@ -58,6 +58,8 @@ class DNSSettings(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool = True
     cache_max_age_s: float = 0.0
     """For prepared queries only, whose answers are not kept fresh; 0: they are not kept."""
+    translate_wan_addresses: bool = False
+    """Give out the WAN addresses of what is in another datacenter."""
     only_passing: bool = False
     node_ttl_s: int = 0
     service_ttls_s: Mapping[str, int] = NO_TTLS

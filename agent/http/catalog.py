@@ -1,6 +1,7 @@
 """/v1/catalog: HTTP <-> Catalog.* calls. Source: HTTP API, section 2; modern deltas, section 5."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -12,7 +13,7 @@ from agent.http.parameters import Query, checked_name, datacenter_of
 from agent.http.registry import RequestContext, route
 from agent.http.response import JSON_TYPE, Response, discovery_headers, json_response
 from base.errors import InvalidRequest
-from base.expression import Predicate
+from structs.afar import from_afar
 from structs.catalog import (
     DatacentersReply,
     DeregisterRequest,
@@ -41,6 +42,7 @@ from structs.cluster import Empty
 from structs.json_codec import encode_json
 from structs.query import QueryOptions, WriteOptions
 
+T = TypeVar("T")
 NEAR_AGENT = "_agent"
 """In `near`: the node of the agent that was asked."""
 
@@ -93,25 +95,11 @@ def node(context: RequestContext) -> Response | Awaitable[Response]:
 
     Blocking; consistency modes. `filter`: an expression over one service.
     """
-    name = checked_name(context.remainder, "node name")
-    keep = predicate_of(context, ServiceJSON)
 
-    def build(options: QueryOptions) -> NodeRequest:
-        return NodeRequest(node=name, options=options)
+    def shape(node: NodeJSON | None, services: list[ServiceJSON]) -> NodeServicesJSON | None:
+        return None if node is None else NodeServicesJSON(node=node, services={row.service_id: row for row in services})
 
-    def finish(reply: NodeServicesReply) -> Response:
-        headers = discovery_headers(reply.meta)
-        if reply.node is None:
-            return Response(200, b"null", JSON_TYPE, headers)
-        services = {row.service_id: row for row in _rows(reply, keep)}
-        return json_response(NodeServicesJSON(node=node_json(reply.node), services=services), headers=headers)
-
-    return ask(context, "Catalog.NodeServices", build, NodeServicesReply, finish, is_discovery=True)
-
-
-def _rows(reply: NodeServicesReply, keep: Predicate | None) -> list[ServiceJSON]:
-    rows = [service_json(service) for service in reply.services]
-    return rows if keep is None else [row for row in rows if keep(row)]
+    return _ask_node(context, shape)
 
 
 @route("/v1/catalog/node-services/", "GET", access=node_read("node"), is_write=False)
@@ -120,19 +108,35 @@ def node_services(context: RequestContext) -> Response | Awaitable[Response]:
 
     Blocking; consistency modes. `filter`: an expression over one service.
     """
+
+    def shape(node: NodeJSON | None, services: list[ServiceJSON]) -> NodeServiceListJSON:
+        return NodeServiceListJSON(node=node, services=services)
+
+    return _ask_node(context, shape)
+
+
+def _ask_node(
+    context: RequestContext, shape: Callable[[NodeJSON | None, list[ServiceJSON]], object]
+) -> Response | Awaitable[Response]:
+    """Return the answer about the node that the path names: `shape` of it and of its services that are wanted."""
     name = checked_name(context.remainder, "node name")
     keep = predicate_of(context, ServiceJSON)
+    see = from_afar if context.translates(datacenter_of(context.query)) else _as_it_is
 
     def build(options: QueryOptions) -> NodeRequest:
         return NodeRequest(node=name, options=options)
 
     def finish(reply: NodeServicesReply) -> Response:
-        node = node_json(reply.node) if reply.node is not None else None
-        return json_response(
-            NodeServiceListJSON(node=node, services=_rows(reply, keep)), headers=discovery_headers(reply.meta)
-        )
+        rows = [service_json(see(service)) for service in reply.services]
+        wanted = rows if keep is None else [row for row in rows if keep(row)]
+        node = node_json(see(reply.node)) if reply.node is not None else None
+        return json_response(shape(node, wanted), headers=discovery_headers(reply.meta))
 
     return ask(context, "Catalog.NodeServices", build, NodeServicesReply, finish, is_discovery=True)
+
+
+def _as_it_is(item: T) -> T:
+    return item
 
 
 @route("/v1/catalog/services", "GET", access=service_read(), is_write=False)

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from agent.http.asking import Finish
+from agent.http.parameters import datacenter_of
 from agent.http.registry import RequestContext
 from agent.http.response import Response
 from base.expression import Predicate, compiled
+from structs.afar import from_afar
 from structs.json_codec import encode_json
 
 T = TypeVar("T")
@@ -60,10 +62,12 @@ def list_answer(
     keep = predicate_of(context, element)
     if context.query.get("peer"):
         wanted = _is_of_peer
-    way = (shape, wanted, context.query.get("filter"))
+    translates = context.translates(datacenter_of(context.query))
+    way = (shape, wanted, context.query.get("filter"), translates)
 
     def make(items: list[T]) -> bytes:
-        rows = [shape(item) for item in items if wanted is None or wanted(item)]
+        seen = (from_afar(item) for item in items) if translates else items
+        rows = [shape(item) for item in seen if wanted is None or wanted(item)]
         return encode_json(rows if keep is None else [row for row in rows if keep(row)])
 
     def finish(reply: Any) -> Response | Awaitable[Response]:

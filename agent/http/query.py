@@ -15,7 +15,8 @@ from agent.http.parameters import checked_name, parse_bool
 from agent.http.registry import RequestContext, route
 from agent.http.response import Response, discovery_headers, json_response, meta_headers, text_response
 from base.errors import InvalidRequest, MeshError, Refused
-from structs.catalog import QuerySource
+from structs.afar import from_afar
+from structs.catalog import QuerySource, ServiceInstance
 from structs.catalog_json import InstanceJSON, instance_json
 from structs.json_codec import Fields, decode_json
 from structs.prepared_query import (
@@ -298,8 +299,11 @@ def _done(reply: PreparedQueryApplyReply) -> Response:
 
 
 def _execute(context: RequestContext, name: str) -> Response | Awaitable[Response]:
-    build = _asking(context, name)
-    return ask(context, "PreparedQuery.Execute", build, ExecuteReply, _execute_answer)
+    def finish(reply: ExecuteReply) -> Response:
+        translates = context.translates(reply.datacenter)
+        return _execute_answer(reply, [from_afar(one) for one in reply.instances] if translates else reply.instances)
+
+    return ask(context, "PreparedQuery.Execute", _asking(context, name), ExecuteReply, finish)
 
 
 def _explain(context: RequestContext, name: str) -> Response | Awaitable[Response]:
@@ -353,11 +357,11 @@ def caller_address(context: RequestContext) -> str:
     return ""
 
 
-def _execute_answer(reply: ExecuteReply) -> Response:
+def _execute_answer(reply: ExecuteReply, instances: list[ServiceInstance]) -> Response:
     meta = reply.meta
     body = ExecuteJSON(
         service=reply.service,
-        nodes=[instance_json(instance) for instance in reply.instances],
+        nodes=[instance_json(instance) for instance in instances],
         dns=DNSJSON(ttl=reply.dns_ttl),
         datacenter=reply.datacenter,
         failovers=reply.failovers,

@@ -251,6 +251,10 @@ class RequestContext:
             raise Refused(NO_PATH_TEXT)
         return "" if datacenter == self.services.agent.datacenter else datacenter
 
+    def translates(self, datacenter: str) -> bool:
+        """Whether what is in this datacenter ("" for the agent's own) is told with its WAN addresses."""
+        return self.settings.translate_wan_addresses and datacenter.lower() not in ("", self.services.agent.datacenter)
+
     def refuse_other_datacenter(self) -> None:
         """Refuse any datacenter but our own, for calls that cannot carry one; raises Refused."""
         if self.foreign_datacenter(datacenter_of(self.query)):

@@ -55,6 +55,7 @@ class HTTPSettings(msgspec.Struct, frozen=True, kw_only=True):
     use_cache: bool = True
     """`http_config.use_cache`: whether `?cached` means anything."""
     translate_wan_addresses: bool = False
+    """`translate_wan_addrs`: tell the WAN addresses of what is in another datacenter."""
     pretty_always: bool = False
     """`-dev`: JSON is always indented."""
     debug_enabled: bool = False

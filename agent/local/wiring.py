@@ -54,6 +54,7 @@ def node_info(config: RuntimeConfig, *, node_id: str) -> NodeInfo:
         node=config.node_name,
         address=config.advertise_address,
         tagged_addresses={
+            **config.tagged_addresses,
             **_addresses("lan", config.advertise_address),
             **_addresses("wan", config.advertise_wan_address),
         },

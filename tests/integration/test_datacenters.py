@@ -1,6 +1,7 @@
 """Two datacenters of real processes: who sees whom, whose call is answered where, and what a lost one looks like."""
 
 import base64
+import json
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,8 @@ async def put(node: Node, path: str, body: bytes) -> tuple[int, bytes]:
 async def test_calls_are_answered_in_the_datacenter_that_they_name(tmp_path: Path) -> None:
     near, far = Datacenter(tmp_path, "dc1", servers=3), Datacenter(tmp_path, "dc2", servers=1)
     far.servers[0].options += ["-retry-join-wan", near.wan_address(near.servers[0])]
+    near.agent.options += ["-hcl", "translate_wan_addrs = true"]
+    far.agent.options += ["-hcl", 'tagged_addresses { vpn = "192.0.2.9" }', "-advertise-wan", "198.51.100.9"]
     async with datacenters(near, far):
         # One address was enough: the servers of dc1 bring each other in.
         await wait_members([*near.servers, *far.servers], everybody(near, far), wan=True)
@@ -64,6 +67,7 @@ async def test_calls_are_answered_in_the_datacenter_that_they_name(tmp_path: Pat
         await a_waiting_query_hears_of_a_write_far_away(near.agent, far.agent)
         await an_event_is_heard_only_where_it_is_fired(near, far)
         await distances_are_known(near)
+        await addresses_for_outside_are_told_where_that_is_wanted(near, far)
         await a_datacenter_without_servers_has_no_path_until_one_is_back(near, far)
         assert_no_tracebacks([*near.cluster.nodes, *far.cluster.nodes])
 
@@ -104,6 +108,29 @@ async def distances_are_known(near: Datacenter) -> None:
     await wait_for("a round trip", asked, lambda seen: seen.startswith("Estimated server-2.dc1 <-> server-1.dc2 rtt: "))
     rows = (await near.agent.request("GET", "/v1/coordinate/datacenters")).json()
     assert {row["Datacenter"]: row["AreaID"] for row in rows} == {"dc1": "wan", "dc2": "wan"}
+
+
+async def addresses_for_outside_are_told_where_that_is_wanted(near: Datacenter, far: Datacenter) -> None:
+    wan = {"wan": {"Address": "198.51.100.5", "Port": 8080}}
+    service = {"Name": "web", "Address": "10.1.1.1", "Port": 80, "TaggedAddresses": wan}
+    assert (await far.agent.request("PUT", "/v1/agent/service/register", json.dumps(service).encode())).status == 200
+    name = far.agent.name
+    for asked, node, at in (
+        (near.agent, "198.51.100.9", ("198.51.100.5", 8080)),
+        (near.servers[0], far.agent.addresses.advertise, ("10.1.1.1", 80)),
+    ):
+        reply = await asked.request("GET", "/v1/health/service/web?dc=dc2")
+        assert ("x-consul-translate-addresses" in reply.headers) == (asked is near.agent)
+        ((row,), listed) = (reply.json(), (await asked.request("GET", f"/v1/catalog/node/{name}?dc=dc2")).json())
+        assert (row["Node"]["Address"], row["Service"]["Address"], row["Service"]["Port"]) == (node, *at)
+        assert (listed["Node"]["Address"], listed["Services"]["web"]["Port"]) == (node, at[1])
+        assert row["Node"]["TaggedAddresses"]["vpn"] == "192.0.2.9"
+        (row,) = (await asked.request("GET", "/v1/catalog/service/web?dc=dc2")).json()
+        assert (row["Address"], row["ServiceAddress"], row["ServicePort"]) == (node, *at)
+        rows = {row["Node"]: row["Address"] for row in (await asked.request("GET", "/v1/catalog/nodes?dc=dc2")).json()}
+        assert rows[name] == node
+    (row,) = (await far.agent.request("GET", "/v1/health/service/web?dc=DC2")).json()
+    assert row["Service"]["Address"] == "10.1.1.1"
 
 
 async def a_datacenter_without_servers_has_no_path_until_one_is_back(near: Datacenter, far: Datacenter) -> None:

@@ -10,8 +10,10 @@ import dns.rcode
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from base.errors import NoLeader, Refused
+from structs.catalog import ServiceAddress
 from structs.prepared_query import ExecuteReply
 from structs.query import NO_PATH_TEXT, Consistency
 from tests.fakes.discovery import instance
@@ -388,3 +390,24 @@ async def test_a_client_subnet_and_unknown_options_do_no_harm() -> None:
     async with dns_site(*CATALOG) as site:
         message = await site.ask("db.service.consul", use_edns=0, options=options)
         assert addresses(message) == ["10.9.9.9"]
+
+
+async def test_what_is_elsewhere_is_given_out_with_its_wan_address_if_that_is_wanted() -> None:
+    made = instance("n1", "10.0.0.1", port=80)
+    wan = {"wan": ServiceAddress(address="198.51.100.5", port=8080)}
+    one = replace(
+        made,
+        node=replace(made.node, tagged_addresses={"wan": "198.51.100.1"}),
+        service=replace(made.service, tagged_addresses=wan),
+    )
+    plain = replace(one, service=replace(one.service, service="plain", service_id="p", tagged_addresses=None))
+    for translates, node, service, port in ((True, "198.51.100.1", "198.51.100.5", 8080), (False, "10.0.0.1", "", 80)):
+        async with dns_site(one, plain, translate_wan_addresses=translates) as site:
+            site.servers.queries["q"] = ExecuteReply(service="web", instances=[one], datacenter="dc2")
+            assert addresses(await site.ask("n1.node.dc2.consul")) == [node]
+            assert addresses(await site.ask("plain.service.dc2.consul")) == [node]
+            assert addresses(await site.ask("web.service.dc2.consul")) == [service or node]
+            assert addresses(await site.ask("q.query.consul")) == [service or node]
+            assert f" 1 1 {port} " in rows(await site.ask("web.service.dc2.consul", "SRV"))[0]
+            for inside in ("n1.node.consul", "web.service.consul", "web.service.dc1.consul"):
+                assert addresses(await site.ask(inside)) == ["10.0.0.1"]
